@@ -1,0 +1,121 @@
+"""Facts about a database that we read and do not manage: tables, columns, keys, owners, roles, other people's policies."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
+
+
+@dataclass(frozen=True, order=True)
+class TableName:
+    """A schema-qualified table name, as stored in the catalog (no quotes)."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> TableName | None:
+        """The name in 'schema.table' (either part may be double-quoted), or None when it isn't one."""
+        match = re.fullmatch(r'(?:"((?:[^"]|"")+)"|([^".]+))\.(?:"((?:[^"]|"")+)"|([^".]+))', text)
+        if match is None:
+            return None
+        schema = match[2] if match[2] is not None else match[1].replace('""', '"')
+        name = match[4] if match[4] is not None else match[3].replace('""', '"')
+        return cls(schema, name)
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: str  # as format_type prints it: 'uuid', 'character varying(20)', 'text[]'
+    not_null: bool = False
+    has_default: bool = False  # a default, an identity or a generation expression
+    generated: bool = False  # GENERATED ALWAYS AS (...) or GENERATED ALWAYS AS IDENTITY: can't be set
+    base_type: str = ""  # without type modifiers; for a domain the type below it
+
+
+@dataclass(frozen=True)
+class ForeignPolicy:
+    """A policy that somebody else made. `using` and `check` as pg_get_expr prints them, search_path = pg_catalog."""
+
+    table: TableName
+    name: str
+    permissive: bool
+    command: str  # 'all' | 'select' | 'insert' | 'update' | 'delete'
+    roles: tuple[str, ...]  # 'public' for PUBLIC
+    using: str | None
+    check: str | None
+    reads: frozenset[TableName] = frozenset()  # tables in its expressions, through views too
+    functions: tuple[str, ...] = ()  # functions outside pg_catalog that its expressions call: 'schema.name'
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    columns: tuple[str, ...]
+    references: TableName
+    referenced_columns: tuple[str, ...]
+    on_delete: str = "no action"
+    on_update: str = "no action"
+
+
+@dataclass(frozen=True)
+class Table:
+    name: TableName
+    kind: str  # 'table' | 'partitioned' | 'partition' | 'view' | 'materialized view' | 'foreign table'
+    owner: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    row_security: bool = False
+    force: bool = False
+    policies: tuple[ForeignPolicy, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    indexed: frozenset[str] = frozenset()  # columns that lead some index
+    parents: tuple[TableName, ...] = ()  # partition of, or inherits from
+    reached_by: frozenset[str] = frozenset()  # roles with SELECT/INSERT/UPDATE/DELETE, direct; 'public' for PUBLIC
+
+    def column(self, name: str) -> Column | None:
+        return next((c for c in self.columns if c.name == name), None)
+
+
+@dataclass(frozen=True)
+class Role:
+    name: str
+    superuser: bool = False
+    bypass_rls: bool = False
+    login: bool = False
+    inherits: bool = True
+    member_of: frozenset[str] = frozenset()  # roles whose privileges it has without SET ROLE, transitively
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function outside pg_catalog and mcp_rls, as far as policies and doors care."""
+
+    schema: str
+    name: str
+    owner: str
+    language: str
+    security_definer: bool
+    volatility: str  # 'immutable' | 'stable' | 'volatile'
+    reads_past_rls: bool  # SECURITY DEFINER, and its owner is superuser or BYPASSRLS, or owner of the covered tables
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """One database at one moment."""
+
+    version: int  # server_version_num, e.g. 180006
+    user: str  # the role that read it, and that would own what we make
+    tables: dict[TableName, Table] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict)
+    functions: dict[str, tuple[Function, ...]] = field(default_factory=dict)  # 'schema.name' -> overloads
+    schemas: frozenset[str] = frozenset()
+
+    def in_schema(self, schema: str) -> tuple[Table, ...]:
+        return tuple(t for n, t in sorted(self.tables.items()) if n.schema == schema)

@@ -1,0 +1,249 @@
+"""Conditions as small trees of our own: what `predicate.py` admits, and the only thing that becomes SQL.
+
+The printer puts parentheses round every operation, so that no reader and no parser has to know precedence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+from mcp_rls import sql
+
+
+@dataclass(frozen=True)
+class Expr:
+    """A node; immutable, equal by content."""
+
+    def children(self) -> Iterator[Expr]:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Expr):
+                yield value
+            elif isinstance(value, tuple):
+                yield from (v for v in value if isinstance(v, Expr))
+
+    def walk(self) -> Iterator[Expr]:
+        yield self
+        for child in self.children():
+            yield from child.walk()
+
+
+@dataclass(frozen=True)
+class Col(Expr):
+    name: str
+
+
+@dataclass(frozen=True)
+class Lit(Expr):
+    """A constant: text with its SQL spelling decided by `kind`: 'string' | 'number' | 'boolean' | 'null'."""
+
+    text: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Token(Expr):
+    """token.<name>: 'person', 'client' or a declared claim."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class SetValues(Expr):
+    """The values of a named set, as an array."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Op(Expr):
+    """A binary operator: comparison, arithmetic, text, array or jsonb."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True)
+class Prefix(Expr):
+    """NOT, or a sign."""
+
+    op: str
+    operand: Expr
+
+
+@dataclass(frozen=True)
+class Test(Expr):
+    """A postfix test: IS NULL, IS NOT TRUE, ..."""
+
+    operand: Expr
+    test: str
+
+
+@dataclass(frozen=True)
+class Logic(Expr):
+    """AND or OR of two or more."""
+
+    op: str
+    operands: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class In(Expr):
+    """`operand` in a list of constants or expressions."""
+
+    operand: Expr
+    items: tuple[Expr, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class Any(Expr):
+    """`left op ANY (array)` or `left op ALL (array)`."""
+
+    left: Expr
+    op: str
+    array: Expr
+    quantifier: str = "any"
+
+
+@dataclass(frozen=True)
+class Call(Expr):
+    name: str
+    arguments: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Keyword(Expr):
+    """CURRENT_DATE and its like."""
+
+    word: str
+
+
+@dataclass(frozen=True)
+class Cast(Expr):
+    operand: Expr
+    type: str
+
+
+@dataclass(frozen=True)
+class Array(Expr):
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True)
+class Raw(Expr):
+    """Text from `sql:`, cut where it names the token: strings are verbatim, nodes are printed."""
+
+    parts: tuple[str | Expr, ...]
+
+
+TRUE = Lit("true", "boolean")
+FALSE = Lit("false", "boolean")
+
+
+def conjunction(operands: tuple[Expr, ...]) -> Expr:
+    """AND of all, flattened, duplicates and `true` dropped."""
+    return _join("and", operands, neutral=TRUE, absorbing=FALSE)
+
+
+def disjunction(operands: tuple[Expr, ...]) -> Expr:
+    """OR of all, flattened, duplicates and `false` dropped."""
+    return _join("or", operands, neutral=FALSE, absorbing=TRUE)
+
+
+def _join(op: str, operands: tuple[Expr, ...], *, neutral: Expr, absorbing: Expr) -> Expr:
+    flat: list[Expr] = []
+    for operand in operands:
+        parts = operand.operands if isinstance(operand, Logic) and operand.op == op else (operand,)
+        flat += [p for p in parts if p != neutral and p not in flat]
+    if absorbing in flat:
+        return absorbing
+    if not flat:
+        return neutral
+    return flat[0] if len(flat) == 1 else Logic(op, tuple(flat))
+
+
+def conjuncts(expr: Expr) -> tuple[Expr, ...]:
+    """The parts that must all hold."""
+    return expr.operands if isinstance(expr, Logic) and expr.op == "and" else (expr,)
+
+
+def disjuncts(expr: Expr) -> tuple[Expr, ...]:
+    """The parts of which one must hold."""
+    return expr.operands if isinstance(expr, Logic) and expr.op == "or" else (expr,)
+
+
+def columns(expr: Expr) -> frozenset[str]:
+    return frozenset(n.name for n in expr.walk() if isinstance(n, Col))
+
+
+def constant_over_rows(expr: Expr) -> bool:
+    """Whether the value is the same for every row of one statement (no column in it)."""
+    return not any(isinstance(n, Col | Raw) for n in expr.walk())
+
+
+def render(expr: Expr, value: Callable[[Token | SetValues], str], qualifier: str = "") -> str:
+    """SQL text of `expr`; `value` gives the text of what a session carries: a token's value, a set's array.
+
+    `qualifier` is put before each column ('r.'); text from `sql:` stays as it is.
+    """
+
+    def show(e: Expr) -> str:
+        return render(e, value, qualifier)
+
+    match expr:
+        case Token() | SetValues():
+            return value(expr)
+        case Col(name):
+            return qualifier + sql.ident(name)
+        case Lit(text, kind):
+            return sql.literal(text) if kind == "string" else text
+        case Op(op, left, right):
+            return f"({show(left)} {op} {show(right)})"
+        case Prefix(op, operand):
+            return f"({op} {show(operand)})"
+        case Test(operand, test):
+            return f"({show(operand)} {test})"
+        case Logic(op, operands):
+            return "(" + f" {op} ".join(map(show, operands)) + ")"
+        case In(operand, items, negated):
+            return f"({show(operand)} {'not in' if negated else 'in'} ({', '.join(map(show, items))}))"
+        case Any(left, op, array, quantifier):
+            return f"({show(left)} {op} {quantifier} ({show(array)}))"
+        case Call(name, arguments):
+            return f"{name}({', '.join(map(show, arguments))})"
+        case Keyword(word):
+            return word
+        case Cast(operand, type_):
+            return f"({show(operand)})::{type_}"
+        case Array(items):
+            return f"array[{', '.join(map(show, items))}]"
+        case Raw(parts):
+            return "(" + "".join(p if isinstance(p, str) else show(p) for p in parts) + ")"
+    raise AssertionError(f"no spelling for {expr!r}")
+
+
+def harden(expr: Expr, indexed: frozenset[str] | None) -> Expr:
+    """The same condition with every equality that the planner could merge written so that it can't.
+
+    The planner puts equalities that must all hold on one row into classes, with those of the query's own WHERE, and
+    may then test another member of the class in place of ours. `= any (array[...])` and `(...) is true` never join a
+    class. The first keeps an index but costs 50 ns a row where none is used, the second costs nothing and uses none;
+    so it is the first for a column in `indexed` (None: unknown, taken for indexed). Equality with a constant is safe
+    as it is: of several members the planner prefers a constant.
+    """
+    if isinstance(expr, Logic) and expr.op == "and":
+        return Logic("and", tuple(harden(part, indexed) for part in expr.operands))
+    if not (isinstance(expr, Op) and expr.op == "="):
+        return expr
+    left, right = expr.left, expr.right
+    if constant_over_rows(left) and not constant_over_rows(right):
+        left, right = right, left
+    if isinstance(right, Lit) or (isinstance(right, Cast) and isinstance(right.operand, Lit)):
+        return Op("=", left, right)
+    served = indexed is None or not isinstance(left, Col) or left.name in indexed
+    if constant_over_rows(right) and served:
+        return Any(left, "=", Array((right,)))
+    return Test(Op("=", left, right), "is true")

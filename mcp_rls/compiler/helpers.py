@@ -1,0 +1,244 @@
+"""The functions of the schema mcp_rls that policies call: what a session's token says, read once a statement.
+
+Static ones (`claims`, `printed`, `record`) are the same everywhere; the others carry the policy file's shape, never a
+client id. All are STABLE (IMMUTABLE would let a generic plan serve one client's rows to another), PARALLEL SAFE, and
+run with search_path = pg_catalog, pg_temp (an empty one would look for types in pg_temp first). They are SECURITY
+DEFINER, so that a token role needs EXECUTE on what a policy names and no USAGE on the schema.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from mcp_rls import sql
+from mcp_rls.compiler.expression import SetValues, Token
+from mcp_rls.compiler.model import Claim, ClaimPath
+from mcp_rls.state import SCHEMA, Function, digest
+
+Renderer = Callable[[Token | SetValues], str]
+
+UUID_LOWER = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"  # as PostgreSQL prints one
+_UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+
+# One source of the schema itself, for direct plans; the shipped first revision holds a frozen copy.
+INSTALL = (
+    f"create schema {SCHEMA}",
+    f"revoke all on schema {SCHEMA} from public",
+    f"""create table {SCHEMA}.manifest (
+  object text primary key,
+  source text not null,
+  printed text not null,
+  place text not null
+)""",
+    f"revoke all on table {SCHEMA}.manifest from public",
+    f"""create table {SCHEMA}.client_ids (
+  client_id text primary key,
+  class text not null
+)""",
+    f"revoke all on table {SCHEMA}.client_ids from public",
+)
+UNINSTALL = (
+    f"drop table {SCHEMA}.client_ids",
+    f"drop table {SCHEMA}.manifest",
+    f"drop schema {SCHEMA}",
+)
+
+
+def function(
+    name: str,
+    parameters: str,
+    returns: str,
+    body: str,
+    *,
+    arguments: str,
+    definer: bool = True,
+    volatility: str = "stable",
+    execute: tuple[str, ...] = (),
+    place: str = "",
+) -> Function:
+    """A plpgsql function of ours. `parameters` with names, `arguments` their types alone."""
+    head = f"create or replace function {SCHEMA}.{sql.ident(name)}({parameters}) returns {returns}"
+    security = "security definer" if definer else "security invoker"
+    options = (
+        f"language plpgsql {volatility} parallel safe {security}\n  set search_path = pg_catalog, pg_temp"
+    )
+    definition = f"{head}\n{options}\nas {sql.dollar(body)}"
+    return Function(
+        name,
+        arguments,
+        returns,
+        definition,
+        tuple(sorted(execute)),
+        digest(definition, sorted(execute)),
+        place,
+    )
+
+
+# --- static -----------------------------------------------------------------------------------------------------------
+
+# PostgreSQL 16 can ask whether a text is valid JSON; before it a bad one can only raise, and catching that takes a
+# subtransaction, which a parallel plan refuses. So there strings become "", numbers and words 0, and whole arrays and
+# objects fold to 0 from the inside out. It may take a valid but odd document for a bad one (closed), never the reverse.
+_CLAIMS = r"""
+declare
+  raw constant text := nullif(current_setting('request.jwt.claims', true), '');
+  document jsonb;
+  shape text;
+  folded text;
+begin
+  if raw is null then return null; end if;
+  -- Deep nesting would exhaust the stack, an error that no soft check catches.
+  if length(raw) > 2000 and (length(raw) > 65536 or length(raw) - length(translate(raw, '[{', '')) > 1000) then
+    return null;
+  end if;
+  if current_setting('server_version_num')::integer >= 160000 then
+    if not pg_input_is_valid(raw, 'jsonb') then return null; end if;
+  else
+    shape := regexp_replace(raw,
+      '"(?:[^"\\\x01-\x1f]|\\["\\/bfnrt]|\\u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"',
+      '""', 'g');
+    if shape ~ '[0-9a-zA-Z"][ \t\r\n]+[0-9a-zA-Z"]' or shape ~ '"{4}' then return null; end if;
+    shape := regexp_replace(shape, '[ \t\r\n]+', '', 'g');
+    shape := regexp_replace(shape,
+      '(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{1,99})?(?:[eE][+-]?[0-9]{1,2})?|true|false|null)(?![0-9a-zA-Z.+"-])',
+      '0', 'g');
+    loop
+      folded := regexp_replace(shape,
+        '\[(?:(?:0|"")(?:,(?:0|""))*)?\]|\{(?:"":(?:0|"")(?:,"":(?:0|""))*)?\}', '0', 'g');
+      exit when folded = shape;
+      shape := folded;
+    end loop;
+    if shape <> '0' and shape <> '""' then return null; end if;
+  end if;
+  document := raw::jsonb;
+  if jsonb_typeof(document) = 'object' then return document; end if;
+  return null;
+end
+"""
+
+_PRINTED = f"""
+begin
+  return query
+  select format('function %s.%s(%s)', n.nspname, f.proname, oidvectortypes(f.proargtypes)),
+         md5(pg_get_functiondef(f.oid) || coalesce(f.proacl::text, ''))
+  from pg_proc f join pg_namespace n on n.oid = f.pronamespace
+  where n.nspname = '{SCHEMA}' and f.prokind = 'f'
+  union all
+  select format('policy %s.%s %s', n.nspname, c.relname, p.polname),
+         md5(concat_ws(E'\\n', p.polpermissive, p.polcmd,
+           (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
+            from unnest(p.polroles) member(oid) left join pg_roles r on r.oid = member.oid),
+           'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)))
+  from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
+  where p.polname like 'mcp\\_rls: %';
+end
+"""
+
+_RECORD = f"""
+begin
+  insert into {SCHEMA}.manifest (object, source, printed, place)
+  values (record.object, record.source, coalesce(
+    (select p.digest from {SCHEMA}.printed() p where p.object = record.object), ''), record.place)
+  on conflict on constraint manifest_pkey do update
+    set source = excluded.source, printed = excluded.printed, place = excluded.place;
+end
+"""
+
+CLAIMS = function("claims", "", "jsonb", _CLAIMS, arguments="")
+PRINTED = function("printed", "", "TABLE(object text, digest text)", _PRINTED, arguments="", definer=False)
+RECORD = function(
+    "record",
+    "object text, source text, place text",
+    "void",
+    _RECORD,
+    arguments="text, text, text",
+    definer=False,
+    volatility="volatile",
+)
+_CLAIM = (
+    """
+declare
+  value constant jsonb := mcp_rls.claims() #> path;
+  content constant text := value #>> '{}';
+begin
+  case kind
+    when 'text' then
+      if jsonb_typeof(value) = 'string' and content <> '' then return content; end if;
+    when 'uuid' then
+      if jsonb_typeof(value) = 'string' and content ~ '%s' then return content; end if;
+    when 'boolean' then
+      if jsonb_typeof(value) = 'boolean' then return content; end if;
+    when 'integer' then
+      if jsonb_typeof(value) = 'number' and content ~ '^-?[0-9]{1,19}$' then
+        if content::numeric between -2147483648 and 2147483647 then return content; end if;
+      end if;
+    when 'bigint' then
+      if jsonb_typeof(value) = 'number' and content ~ '^-?[0-9]{1,19}$' then
+        if content::numeric between -9223372036854775808 and 9223372036854775807 then return content; end if;
+      end if;
+  end case;
+  return null;
+end
+"""
+    % _UUID
+)  # noqa: UP031 - the body is full of braces
+
+
+def claim(execute: tuple[str, ...]) -> Function:
+    """mcp_rls.claim(path, kind): one claim as text that casts to `kind`, or NULL when absent or malformed."""
+    return function(
+        "claim", "path text[], kind text", "text", _CLAIM, arguments="text[], text", execute=execute
+    )
+
+
+# --- what a document says, as plpgsql expressions over the variable `document` ----------------------------------------
+
+
+def path_literal(path: ClaimPath) -> str:
+    """A text[] constant of the path's members."""
+    return sql.literal(
+        "{" + ",".join('"' + p.replace("\\", "\\\\").replace('"', '\\"') + '"' for p in path) + "}"
+    )
+
+
+def value_of(path: ClaimPath) -> str:
+    """The jsonb at `path`, SQL NULL when nothing is there."""
+    if len(path) == 1:
+        return f"(document -> {sql.literal(path[0])})"
+    return f"(document #> {path_literal(path)})"
+
+
+def present(path: ClaimPath) -> str:
+    """Whether the claim is there in any form: a parent that is no object counts, for it can't be looked into."""
+    key = sql.literal(path[-1])
+    if len(path) == 1:
+        return f"(document ? {key})"
+    tests = [f"document ? {sql.literal(path[0])}"]
+    for depth in range(1, len(path)):
+        parent = value_of(path[:depth])
+        tests.append(f"(jsonb_typeof({parent}) <> 'object' or {parent} ? {sql.literal(path[depth])}")
+    return "(" + " and ".join(tests) + ")" * (len(path) - 1) + ")"
+
+
+def typed(claim: Claim) -> str:
+    """The claim as a value of its type, NULL when absent or malformed; never an error."""
+    value, text = value_of(claim.path), f"({value_of(claim.path)} #>> '{{}}')"
+    if claim.type == "text":
+        return f"case when jsonb_typeof({value}) = 'string' then nullif({text}, '') end"
+    if claim.type == "boolean":
+        return f"case when jsonb_typeof({value}) = 'boolean' then {text}::boolean end"
+    if claim.type == "uuid":
+        return f"case when jsonb_typeof({value}) = 'string' then case when {text} ~ '{_UUID}' then {text}::uuid end end"
+    low, high = (
+        ("-2147483648", "2147483647")
+        if claim.type == "integer"
+        else ("-9223372036854775808", "9223372036854775807")
+    )
+    fits = f"case when {text}::numeric between {low} and {high} then {text}::{claim.type} end"
+    return f"case when jsonb_typeof({value}) = 'number' then case when {text} ~ '^-?[0-9]{{1,19}}$' then {fits} end end"
+
+
+def json_text(value: object) -> str:
+    """Compact JSON, keys in the order given."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,166 @@
+"""The policy language as checked values: what a policy file says, with names resolved and a place for each part.
+
+`policy.py` makes them from a document; nothing after it looks at YAML again. Design section 3 gives their meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mcp_rls.catalog import TableName
+from mcp_rls.diagnostics import Span
+
+Command = Literal["select", "insert", "update", "delete"]
+COMMANDS: tuple[Command, ...] = ("select", "insert", "update", "delete")
+CLAIM_TYPES = ("text", "uuid", "integer", "bigint", "boolean")
+
+ClaimPath = tuple[str, ...]  # ('app_metadata', 'tenant_id'); the members of nested JSON objects
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim that conditions read as token.<name>; a value of another JSON type counts as absent."""
+
+    path: ClaimPath
+    type: str  # one of CLAIM_TYPES: text and uuid are JSON strings, integer and bigint integral numbers
+    span: Span = Span()
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A boolean SQL expression as its author wrote it. `raw`: given as `sql:`, admitted unchecked and reported."""
+
+    text: str
+    span: Span = Span()  # of the first character of `text`
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class Direct:
+    """How a direct session is told from a client's: 'no_client', 'ids' or 'session' (supabase)."""
+
+    kind: Literal["no_client", "ids", "session"]
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Identity:
+    person: Claim
+    client: tuple[ClaimPath, ...]  # the first that is present decides; present and malformed ends the search
+    scope: ClaimPath | None  # claim that carries scopes, or None: those of the consent table
+    direct: Direct
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Clients that a table lists: `id` decides membership, `where` decides life."""
+
+    table: TableName
+    id: str
+    where: Condition | None
+    span: Span = Span()
+
+
+@dataclass(frozen=True)
+class ClientClass:
+    """A named group of clients. Keys of the match that are present are ANDed; declaration order is match order."""
+
+    name: str
+    ids: tuple[str, ...] = ()
+    client_id_url_prefix: str | None = None
+    registry: Registry | None = None
+    consent_required: bool = False
+    span: Span = Span()
+
+
+@dataclass(frozen=True)
+class Consent:
+    table: TableName
+    person: str  # column names
+    client: str
+    scopes: str | None  # None: gives life and doesn't narrow
+    where: Condition | None
+    span: Span = Span()
+
+
+@dataclass(frozen=True)
+class Scope:
+    name: str
+    text: str
+    closure: frozenset[str]  # itself and all it implies, transitively
+    span: Span = Span()
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """A set computed once a statement: `column in <name>` in a condition."""
+
+    name: str
+    type: str  # SQL type of its elements
+    query: str  # one SELECT of one column; may use token.<name>
+    span: Span = Span()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`who` may `commands`. People rules have empty `who` and `scopes`.
+
+    For SELECT and DELETE `rows` filters (None: every row). For INSERT the new row must meet `check`, else `rows`.
+    For UPDATE the old row must meet `rows` and the new one `check`, which defaults to `rows`.
+    """
+
+    commands: frozenset[Command]
+    who: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    rows: Condition | None = None
+    check: Condition | None = None
+    span: Span = Span()
+
+    def new_row(self) -> Condition | None:
+        """What a row made by INSERT or UPDATE must meet."""
+        return self.check or self.rows
+
+
+@dataclass(frozen=True)
+class TableRules:
+    table: TableName
+    people: Literal["existing"] | tuple[Rule, ...] = "existing"
+    clients: Literal["none", "read_as_person"] | tuple[Rule, ...] = "none"
+    force: bool = False
+    span: Span = Span()
+
+
+@dataclass(frozen=True)
+class PolicySet:
+    """A whole policy file, checked as far as that goes without a database."""
+
+    path: str
+    platform: Literal["postgres", "postgrest", "supabase"]
+    schemas: tuple[str, ...]
+    identity: Identity
+    roles: tuple[str, ...]
+    anonymous: tuple[str, ...] = ()
+    claims: dict[str, Claim] = field(default_factory=dict)
+    classes: dict[str, ClientClass] = field(default_factory=dict)
+    consent: Consent | None = None
+    scopes: dict[str, Scope] = field(default_factory=dict)
+    sets: dict[str, NamedSet] = field(default_factory=dict)
+    tables: dict[TableName, TableRules] = field(default_factory=dict)
+    doors: dict[str, str] = field(default_factory=dict)  # object -> reason
+    trusted_roles: dict[str, str] = field(default_factory=dict)  # role -> reason
+
+    def consent_required(self, class_name: str) -> bool:
+        """Whether a live consent row is part of that class's life."""
+        if self.consent is None:
+            return False
+        return self.identity.scope is None or self.classes[class_name].consent_required
+
+    def client_rules(self, table: TableName) -> tuple[Rule, ...]:
+        """The rules for clients, `read_as_person` written out; none for a closed or unlisted table."""
+        rules = self.tables.get(table)
+        if rules is None or rules.clients == "none":
+            return ()
+        if rules.clients == "read_as_person":
+            return (Rule(frozenset({"select"}), who=tuple(self.classes), span=rules.span),)
+        return rules.clients

@@ -1,0 +1,290 @@
+"""What is in a database: the Catalog of facts, and the State of what is ours. Reads only; takes no lock on a table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function, Role, Table, TableName
+from mcp_rls.state import PREFIX, SCHEMA, Policy, Privilege, State, Switches
+from mcp_rls.state import Function as OurFunction
+
+Row = Mapping[str, Any]
+
+# Expressions are printed with this path, so that every name outside pg_catalog comes out qualified.
+_PIN = "set local search_path = pg_catalog"
+_USER_SCHEMA = "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'mcp_rls')"
+
+_TABLES = f"""
+select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, c.relispartition as partition,
+       pg_get_userbyid(c.relowner) as owner, c.relrowsecurity as row_security, c.relforcerowsecurity as force,
+       (select array_agg(a.attname::text order by k.position)
+        from pg_index i cross join unnest(i.indkey::int2[]) with ordinality k(number, position)
+        join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
+        where i.indrelid = c.oid and i.indisprimary) as primary_key,
+       (select array_agg(distinct a.attname::text) from pg_index i
+        join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
+        where i.indrelid = c.oid and i.indisvalid) as indexed,
+       (select array_agg(array[pn.nspname::text, p.relname::text]) from pg_inherits h
+        join pg_class p on p.oid = h.inhparent join pg_namespace pn on pn.oid = p.relnamespace
+        where h.inhrelid = c.oid) as parents
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and {_USER_SCHEMA}
+"""
+_COLUMNS = f"""
+select a.attrelid as oid, a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
+       a.atthasdef or a.attidentity <> '' as has_default, a.attgenerated <> '' or a.attidentity = 'a' as generated,
+       format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null) as base_type
+from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+join pg_type t on t.oid = a.atttypid
+where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f') and {_USER_SCHEMA}
+order by a.attrelid, a.attnum
+"""
+_POLICIES = f"""
+with recursive direct as (
+  select p.oid as policy, d.refobjid as relation
+  from pg_policy p join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
+  where d.refclassid = 'pg_class'::regclass and d.deptype = 'n'
+    and (d.refobjid <> p.polrelid or d.refobjsubid = 0)
+), through as (
+  select policy, relation from direct
+  union
+  select t.policy, d.refobjid from through t
+  join pg_rewrite r on r.ev_class = t.relation
+  join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+  where d.refobjid <> t.relation
+)
+select p.oid, p.polrelid as relation, p.polname as name, p.polpermissive as permissive, p.polcmd::text as command,
+       (select array_agg(coalesce(r.rolname::text, 'public') order by r.rolname)
+        from unnest(p.polroles) m(oid) left join pg_roles r on r.oid = m.oid) as roles,
+       pg_get_expr(p.polqual, p.polrelid) as using, pg_get_expr(p.polwithcheck, p.polrelid) as check,
+       (select array_agg(distinct array[tn.nspname::text, tc.relname::text]) from through t
+        join pg_class tc on tc.oid = t.relation join pg_namespace tn on tn.oid = tc.relnamespace
+        where t.policy = p.oid) as reads,
+       (select array_agg(distinct fn.nspname || '.' || f.proname) from pg_depend d
+        join pg_proc f on f.oid = d.refobjid join pg_namespace fn on fn.oid = f.pronamespace
+        where d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_proc'::regclass
+          and fn.nspname not in ('pg_catalog', 'mcp_rls')) as functions
+from pg_policy p
+"""
+_FOREIGN_KEYS = """
+select k.conrelid as oid, k.confrelid as target, k.confdeltype::text as on_delete, k.confupdtype::text as on_update,
+       (select array_agg(a.attname::text order by x.position) from unnest(k.conkey) with ordinality x(number, position)
+        join pg_attribute a on a.attrelid = k.conrelid and a.attnum = x.number) as columns,
+       (select array_agg(a.attname::text order by x.position) from unnest(k.confkey) with ordinality x(number, position)
+        join pg_attribute a on a.attrelid = k.confrelid and a.attnum = x.number) as referenced
+from pg_constraint k where k.contype = 'f'
+"""
+_PRIVILEGES = f"""
+select c.oid, n.nspname as schema, c.relname as name, coalesce(r.rolname, 'public') as role, x.privilege_type as privilege
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+cross join aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) x left join pg_roles r on r.oid = x.grantee
+where c.relkind in ('r', 'p', 'v', 'm', 'f') and x.grantee <> c.relowner and {_USER_SCHEMA}
+"""
+_ROLES = """
+with recursive reach as (
+  select member, roleid from pg_auth_members m join pg_roles r on r.oid = m.member where r.rolinherit
+  union
+  select reach.member, m.roleid from reach join pg_auth_members m on m.member = reach.roleid
+  join pg_roles r on r.oid = m.member where r.rolinherit
+)
+select r.rolname as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls, r.rolcanlogin as login,
+       r.rolinherit as inherits,
+       coalesce((select array_agg(distinct g.rolname::text) from reach join pg_roles g on g.oid = reach.roleid
+                 where reach.member = r.oid), '{}') as member_of
+from pg_roles r
+"""
+_FUNCTIONS = f"""
+select n.nspname as schema, f.proname as name, pg_get_userbyid(f.proowner) as owner, l.lanname as language,
+       f.prosecdef as security_definer, f.provolatile::text as volatility,
+       f.prosecdef and (r.rolsuper or r.rolbypassrls) as bypasses,
+       coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) as body
+from pg_proc f join pg_namespace n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang
+join pg_roles r on r.oid = f.proowner where {_USER_SCHEMA}
+"""
+_KINDS = {"r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table"}
+_COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
+_VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
+_ACTIONS = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
+
+
+def _rows(conn: psycopg.Connection[Any], query: str) -> list[dict[str, Any]]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query.encode()).fetchall()
+
+
+def _names(pairs: Iterable[list[str]] | None) -> frozenset[TableName]:
+    return frozenset(TableName(*pair) for pair in pairs or ())
+
+
+def _grouped(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    groups: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["oid"]].append(row)
+    return groups
+
+
+def read_catalog(conn: psycopg.Connection[Any]) -> Catalog:
+    """The facts of this database, all user schemas, in one transaction (a savepoint inside an open one)."""
+    with conn.transaction():
+        path = conn.execute("select current_setting('search_path')").fetchone()
+        conn.execute(_PIN)
+        tables, policies = _rows(conn, _TABLES), _rows(conn, _POLICIES)
+        columns, privileges = _grouped(_rows(conn, _COLUMNS)), _grouped(_rows(conn, _PRIVILEGES))
+        keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, _ROLES), _rows(conn, _FUNCTIONS)
+        schemas = _rows(conn, "select nspname as name from pg_namespace n")
+        user = conn.execute("select current_user").fetchone()
+        conn.execute("select set_config('search_path', %s, true)", path)
+    names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
+    theirs: dict[TableName, list[ForeignPolicy]] = defaultdict(list)
+    for row in policies:
+        if row["relation"] in names and not row["name"].startswith(PREFIX):
+            theirs[names[row["relation"]]].append(_foreign_policy(names[row["relation"]], row))
+    references: dict[int, list[ForeignKey]] = defaultdict(list)
+    for row in keys:
+        if row["oid"] in names and row["target"] in names:
+            references[row["oid"]].append(_foreign_key(names[row["target"]], row))
+    owners = {t["owner"] for t in tables}
+    return Catalog(
+        version=conn.info.server_version,
+        user=str(user[0]) if user else "",
+        tables={
+            names[t["oid"]]: _table(t, columns[t["oid"]], privileges[t["oid"]], theirs[names[t["oid"]]], references[t["oid"]])
+            for t in sorted(tables, key=lambda t: (t["schema"], t["name"]))
+        },
+        roles={r["name"]: Role(**{**r, "member_of": frozenset(r["member_of"])}) for r in roles},
+        functions=_functions(functions, owners),
+        schemas=frozenset(s["name"] for s in schemas),
+    )
+
+
+def _table(
+    row: Row, columns: list[dict[str, Any]], privileges: list[dict[str, Any]],
+    policies: list[ForeignPolicy], keys: list[ForeignKey],
+) -> Table:  # fmt: skip
+    return Table(
+        name=TableName(row["schema"], row["name"]),
+        kind="partition" if row["partition"] and row["kind"] in "rp" else _KINDS[row["kind"]],
+        owner=row["owner"],
+        columns=tuple(Column(**{k: v for k, v in c.items() if k != "oid"}) for c in columns),
+        primary_key=tuple(row["primary_key"] or ()),
+        row_security=row["row_security"],
+        force=row["force"],
+        policies=tuple(sorted(policies, key=lambda p: p.name)),
+        foreign_keys=tuple(keys),
+        indexed=frozenset(row["indexed"] or ()),
+        parents=tuple(sorted(_names(row["parents"]))),
+        reached_by=frozenset(p["role"] for p in privileges),
+    )
+
+
+def _foreign_policy(table: TableName, row: Row) -> ForeignPolicy:
+    return ForeignPolicy(
+        table, row["name"], row["permissive"], _COMMANDS[row["command"]], tuple(row["roles"]), row["using"],
+        row["check"], _names(row["reads"]), tuple(sorted(row["functions"] or ())),
+    )  # fmt: skip
+
+
+def _foreign_key(target: TableName, row: Row) -> ForeignKey:
+    actions = _ACTIONS[row["on_delete"]], _ACTIONS[row["on_update"]]
+    return ForeignKey(tuple(row["columns"]), target, tuple(row["referenced"]), *actions)
+
+
+def _functions(rows: list[dict[str, Any]], owners: set[str]) -> dict[str, tuple[Function, ...]]:
+    """By 'schema.name'. A definer function owned by the owner of all the tables reads past row security too."""
+    found: dict[str, list[Function]] = defaultdict(list)
+    for row in rows:
+        past = row["bypasses"] or (row["security_definer"] and owners == {row["owner"]})
+        found[f"{row['schema']}.{row['name']}"].append(
+            Function(
+                row["schema"], row["name"], row["owner"], row["language"], row["security_definer"],
+                _VOLATILITY[row["volatility"]], bool(past), row["body"] or "",
+            )  # fmt: skip
+        )
+    return {name: tuple(overloads) for name, overloads in found.items()}
+
+
+# --- what is ours -----------------------------------------------------------------------------------------------------
+
+
+_OUR_FUNCTIONS = f"""
+select f.proname as name, oidvectortypes(f.proargtypes) as arguments, pg_get_functiondef(f.oid) as definition,
+       pg_get_function_result(f.oid) as returns,
+       (select array_agg(r.rolname::text order by r.rolname) from aclexplode(f.proacl) x join pg_roles r on r.oid = x.grantee
+        where x.grantee <> f.proowner) as execute
+from pg_proc f join pg_namespace n on n.oid = f.pronamespace
+where n.nspname = '{SCHEMA}' and f.prokind = 'f'
+"""
+
+
+def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str]) -> State:
+    """What is ours in this database, with the switches and grants of every table in `schemas`.
+
+    A `source` comes from the manifest when PostgreSQL still prints for the object what was recorded then; else it is ''.
+    """
+    covered, token_roles = set(schemas), {*roles, "public"}
+    with conn.transaction():
+        path = conn.execute("select current_setting('search_path')").fetchone()
+        conn.execute(_PIN)
+        installed = bool(_rows(conn, f"select from pg_class where oid = to_regclass('{SCHEMA}.manifest')"))
+        manifest, printed, client_ids = _manifest(conn) if installed else ({}, {}, {})
+        functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _POLICIES)
+        tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
+        conn.execute("select set_config('search_path', %s, true)", path)
+    names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables if t["schema"] in covered and t["kind"] in "rp"}
+    everything = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
+
+    def source(object_name: str) -> str:
+        row = manifest.get(object_name)
+        return row["source"] if row and row["printed"] == printed.get(object_name, "") else ""
+
+    ours = [_our_policy(everything[p["relation"]], p) for p in policies if p["name"].startswith(PREFIX)]
+    return State(
+        installed=installed,
+        functions={f.signature: _with_source(f, source) for f in map(_our_function, functions)},
+        policies={(p.table, p.name): _with_source(p, source) for p in ours},
+        switches={n: Switches(n, t["row_security"], t["force"]) for t in tables if (n := names.get(t["oid"]))},
+        privileges=frozenset(
+            Privilege(TableName(p["schema"], p["name"]), p["role"], p["privilege"])
+            for p in privileges
+            if p["oid"] in names and p["role"] in token_roles
+        ),
+        revoked=frozenset(_privilege(row["object"]) for row in manifest.values() if row["source"] == "revoked"),
+        client_ids=client_ids,
+    )
+
+
+def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, str], dict[str, str]]:
+    rows = {r["object"]: r for r in _rows(conn, f"select object, source, printed, place from {SCHEMA}.manifest")}
+    known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed()')")
+    printed = _rows(conn, f"select object, digest from {SCHEMA}.printed()") if known else []
+    ids = _rows(conn, f"select client_id, class from {SCHEMA}.client_ids")
+    return rows, {p["object"]: p["digest"] for p in printed}, {i["client_id"]: i["class"] for i in ids}
+
+
+def _with_source(value: Any, source: Callable[[str], str]) -> Any:
+
+
+    return replace(value, source=source(value.object))
+
+
+def _our_function(row: Row) -> OurFunction:
+    return OurFunction(row["name"], row["arguments"], row["returns"], row["definition"].rstrip(), tuple(row["execute"] or ()))
+
+
+def _our_policy(table: TableName, row: Row) -> Policy:
+    roles = tuple(sorted(row["roles"]))
+    return Policy(table, row["name"], row["permissive"], _COMMANDS[row["command"]], roles, row["using"], row["check"])
+
+
+def _privilege(object_name: str) -> Privilege:
+    """The privilege that a manifest row 'privilege TRUNCATE on public.t of anon' names."""
+    _, privilege, rest = object_name.split(" ", 2)
+    table, _, role = rest.removeprefix("on ").rpartition(" of ")
+    schema, _, name = table.partition(".")
+    return Privilege(TableName(schema, name), role, privilege)

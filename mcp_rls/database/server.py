@@ -1,0 +1,323 @@
+"""Where a PostgreSQL server comes from: a given URL, a container, or an embedded server of our own.
+
+`open_server` is the one place that chooses. What it yields is the same `Server` in all three cases, so that
+nothing behind it needs to know.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    import psycopg
+    from testcontainers.core.container import DockerContainer
+
+Progress = Callable[[str], None]
+
+# An '@' or '/' that isn't percent-encoded moves part of a password into the host, the port or the database,
+# and libpq's messages quote those. Such a URL is refused before libpq sees it.
+_URL = re.compile(
+    r"(?:postgresql|postgres)(?:\+\w+)?://"
+    r"(?P<who>[^@/]*@)?"
+    r"(?P<hosts>(?:(?:[^@/?,:\[\]]*|\[[^@/?\]]*\])(?::\d*)?,?)*)"
+    r"(?:/(?P<database>[^@/?]*))?"
+    r"(?:\?(?P<query>.*))?"
+)
+_CONTAINER_PATIENCE = 60.0  # seconds from the container's start to its first answer
+
+
+class ServerError(Exception):
+    """There is no server to work with. The message says what to do next; it never holds a password."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running PostgreSQL server.
+
+    `url` is a libpq URI: of the database `postgres` as superuser when embedded or in a container, of the
+    database and role that were named when given.
+    """
+
+    url: str = field(repr=False)  # may hold a password
+    kind: str  # 'embedded' | 'given' | 'container'
+    description: str  # one line for report headers: 'PostgreSQL 18.6, embedded'
+
+    def url_of(self, database: str) -> str:
+        """The URL of another database on the same server, as the same role."""
+        found = _matched(self.url)
+        # `dbname` among the parameters would win over the path.
+        parameters = [p for p in (found["query"] or "").split("&") if p and not p.startswith("dbname=")]
+        tail = "?" + "&".join(parameters) if parameters else ""
+        return f"postgresql://{found['who'] or ''}{found['hosts']}/{quote(database, safe='')}{tail}"
+
+    @contextmanager
+    def scratch_database(self, template: str | None = None) -> Iterator[str]:
+        """Yields the URL of a fresh database, a copy of `template` if named, and drops it afterwards.
+
+        Connections that are still open by then are ended. A database that was made a template meanwhile
+        (IS_TEMPLATE) is dropped too.
+        Raises: ServerError when the role may not create databases, or `template` is missing or in use.
+        """
+        name = f"mcp_rls_{secrets.token_hex(6)}"
+        try:
+            self._create(name, template)
+            yield self.url_of(name)
+        except BaseException:
+            with suppress(ServerError):  # the first error is the one to see
+                self._drop(name)
+            raise
+        self._drop(name)
+
+    def _create(self, name: str, template: str | None) -> None:
+        from psycopg import sql
+
+        # Four times as fast as the default; it needs checkpoints, which cost nothing with fsync off.
+        strategy = sql.SQL("strategy file_copy" if self.kind == "embedded" else "")
+        names = sql.Identifier(name), sql.Identifier(template or "template0")
+        with self._maintenance("create a database") as connection:
+            connection.execute(sql.SQL("create database {} template {} {}").format(*names, strategy))
+
+    def _drop(self, name: str) -> None:
+        from psycopg import sql
+
+        look = sql.SQL("select datistemplate from pg_catalog.pg_database where datname = {}").format(name)
+        with self._maintenance(f"drop the database {name}") as connection:
+            found = connection.execute(look).fetchone()
+            if found is None:
+                return
+            if found[0]:  # DROP DATABASE refuses a template
+                connection.execute(
+                    sql.SQL("alter database {} is_template false").format(sql.Identifier(name))
+                )
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+    @contextmanager
+    def _maintenance(self, purpose: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """A connection whose errors end as ServerError."""
+        import psycopg
+
+        with _connect(self.url) as connection:
+            try:
+                yield connection
+            except psycopg.Error as error:
+                hint = ""
+                if isinstance(error, psycopg.errors.InsufficientPrivilege):
+                    hint = "\nhint: the role needs CREATEDB; name another one in the URL"
+                raise ServerError(
+                    f"could not {purpose} on {self.description}: {_one_line(error)}{hint}"
+                ) from None
+
+
+@contextmanager
+def open_server(
+    database: str | None = None,
+    *,
+    container: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    progress: Progress | None = None,
+) -> Iterator[Server]:
+    """Yields the server to use, and ends it afterwards unless it was given.
+
+    The first of: the URL `database` (libpq or SQLAlchemy style), a container of the image `container`, the
+    URL in MCP_RLS_DATABASE_URL, an embedded server. `progress` gets one line before anything slow.
+    Raises: ServerError when there is none, or when both `database` and `container` are named.
+    """
+    if database is not None and container is not None:
+        raise ServerError("a database URL and a container image are both named; name one of them")
+    url = database if container is not None or database is not None else environ.get("MCP_RLS_DATABASE_URL")
+    _require_psycopg()
+    if container is not None:
+        opened = _container(container, progress or _silent)
+    elif url:
+        opened = _given(url)
+    elif database is not None:
+        raise ServerError("the database URL is empty; expected postgresql://user@host/database")
+    else:
+        opened = _embedded(environ, progress or _silent)
+    with opened as server:
+        yield server
+
+
+@contextmanager
+def _given(url: str) -> Iterator[Server]:
+    """The server at `url`, once it has answered."""
+    url = _normalised(url)
+    with _connect(url) as connection:
+        where = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
+        version = _version(connection)
+    yield Server(url, "given", f"PostgreSQL {version} at {where} (given)")
+
+
+@contextmanager
+def _embedded(environ: Mapping[str, str], progress: Progress) -> Iterator[Server]:
+    """A private server from binaries on this machine, once it has answered."""
+    if os.name != "posix":
+        raise ServerError(
+            "the embedded PostgreSQL needs Linux or macOS\nhint: name a running server with --database URL"
+        )
+    from mcp_rls.database.embedded import embedded
+
+    with embedded(environ=environ, progress=progress) as server, _broken_service_hidden(server.url):
+        _connect(server.url).close()
+        yield server
+
+
+@contextmanager
+def _broken_service_hidden(url: str) -> Iterator[None]:
+    """Takes PGSERVICE away meanwhile, but only where libpq can't find that service.
+
+    It would then fail every connection of this process, and nothing in a URL can switch it off. A service
+    that does exist is harmless: the embedded server's URL is complete, and wins.
+    """
+    service = os.environ.get("PGSERVICE")
+    if service is not None:
+        try:
+            _connect(url).close()
+            service = None
+        except ServerError:
+            del os.environ["PGSERVICE"]
+    try:
+        yield
+    finally:
+        if service is not None:
+            os.environ["PGSERVICE"] = service
+
+
+@contextmanager
+def _container(image: str, progress: Progress) -> Iterator[Server]:
+    """A PostgreSQL in a container of `image`, once it has answered a query; removed afterwards."""
+    _probe_engine()
+    # A second to import. Its generic container, since the one for PostgreSQL polls psql inside the container
+    # once a second, where we ask the server itself.
+    from testcontainers.core.container import DockerContainer
+
+    password = secrets.token_urlsafe(18)  # the port may be open to the network
+    running = DockerContainer(image).with_exposed_ports(5432).with_env("POSTGRES_PASSWORD", password)
+    progress(f"starting a container of {image}")
+    try:
+        url = f"postgresql://postgres:{password}@{_started(running, image)}/postgres"
+        yield Server(url, "container", f"PostgreSQL {_first_answer(url, running, image)}, container {image}")
+    finally:
+        running.stop()
+
+
+def _probe_engine() -> None:
+    """Raises ServerError unless a Docker engine answers; testcontainers itself would end in a traceback."""
+    try:
+        import docker
+        import testcontainers  # noqa: F401
+    except ImportError:
+        raise ServerError('a container needs testcontainers: pip install "mcp-rls[containers]"') from None
+    try:
+        client = docker.from_env(timeout=2)
+        try:
+            client.ping()
+        finally:
+            client.close()
+    except (docker.errors.DockerException, OSError) as error:
+        raise ServerError(
+            f"no Docker engine answers: {_one_line(error)}\n"
+            "hint: start Docker, or point DOCKER_HOST at an engine; without a container image, "
+            "the embedded server or --database URL is used"
+        ) from None
+
+
+def _started(running: DockerContainer, image: str) -> str:
+    """'host:port' of the container, once it runs."""
+    from docker.errors import DockerException
+    from testcontainers.core.exceptions import ContainerStartException
+
+    try:
+        running.start()
+        return f"{running.get_container_host_ip()}:{running.get_exposed_port(5432)}"
+    except (DockerException, ContainerStartException, OSError) as error:
+        raise ServerError(
+            f"no container of {image} could be started: {_one_line(error)}\n"
+            f"hint: does `docker pull {image}` work? Or name a running server with --database URL"
+        ) from None
+
+
+def _first_answer(url: str, running: DockerContainer, image: str) -> str:
+    """The server's version, as soon as it answers: its port is open well before that."""
+    deadline = time.monotonic() + _CONTAINER_PATIENCE
+    while True:
+        try:
+            with _connect(url) as connection:
+                return _version(connection)
+        except ServerError as error:
+            container = running.get_wrapped_container()
+            container.reload()
+            if container.status != "running" or time.monotonic() > deadline:
+                last = container.logs(tail=5).decode(errors="replace").strip()
+                raise ServerError(
+                    f"the container of {image} gives no answer: {error}\n"
+                    f"its log ends: {last or '(empty)'}\nhint: is {image} an image of PostgreSQL?"
+                ) from None
+        time.sleep(0.05)
+
+
+def _normalised(url: str) -> str:
+    """`url` as libpq takes it, without SQLAlchemy's driver. Raises ServerError when it isn't a URL."""
+    _matched(url)
+    return re.sub(r"\Apostgres(?:ql)?(?:\+\w+)?:", "postgresql:", url)
+
+
+def _matched(url: str) -> re.Match[str]:
+    """The parts of `url`. Raises ServerError that quotes nothing of it."""
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise ServerError(
+            "the database URL can't be read; expected postgresql://user:password@host:port/database\n"
+            "hint: in a name or password write @ as %40, / as %2F, : as %3A and % as %25"
+        )
+    return found
+
+
+def _connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    """An autocommitting connection. Raises ServerError when nobody answers, or not to us."""
+    import psycopg
+
+    patience: dict[str, Any] = {} if "connect_timeout=" in url else {"connect_timeout": 10}
+    try:
+        # Unprepared: below PgBouncer 1.21 a prepared statement may bring another client's result.
+        return psycopg.connect(url, autocommit=True, prepare_threshold=None, **patience)
+    except psycopg.ProgrammingError:
+        # libpq couldn't parse it, and its message quotes the part it stumbled on, which may be the password.
+        raise ServerError(
+            "the database URL can't be read; check its percent signs and the parameters after '?'"
+        ) from None
+    except psycopg.OperationalError as error:
+        raise ServerError(
+            f"the database doesn't answer: {_one_line(error)}\n"
+            "hint: check host, port, user and password in the URL (--database or MCP_RLS_DATABASE_URL)"
+        ) from None
+
+
+def _version(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
+    """'18.6', or '16.4' of '16.4 (Debian 16.4-1.pgdg120+1)'."""
+    return (connection.info.parameter_status("server_version") or "?").split()[0]
+
+
+def _require_psycopg() -> None:
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise ServerError(
+            f'a database needs psycopg: pip install "mcp-rls[postgres]" ({_one_line(error)})'
+        ) from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _silent(message: str) -> None:
+    """Progress that nobody wants to see."""

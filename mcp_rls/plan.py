@@ -1,0 +1,273 @@
+"""Two States to the ordered operations that lead from one to the other.
+
+Order: at every point between two statements a session may do no more than in the wider of the two end states, so that
+a plan that stops half way exposes no row.
+
+1. revoke: a privilege that row security can't narrow goes first
+2. the schema, then functions: policies call them
+3. new RESTRICTIVE policies: they only narrow (and bind nobody before row security is on)
+4. permissive policies that go, before any that come: together they would add up
+5. changed policies, in place where PostgreSQL can
+6. new permissive policies: on a table whose row security is off they bind nobody yet, and the next step needs them
+7. row security on, FORCE
+8. RESTRICTIVE policies that go: the ceilings last
+9. functions and the schema that go: nothing calls them any more
+10. grants last: before the policies stand, a grant would expose every row
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import groupby
+
+from mcp_rls import sql
+from mcp_rls.catalog import TableName
+from mcp_rls.compiler.helpers import INSTALL, UNINSTALL
+from mcp_rls.state import SCHEMA, Function, Policy, Privilege, State, Switches
+
+
+class Effect(Enum):
+    """What an operation can do to what sessions may see or change. What isn't proved to close counts as OPENS."""
+
+    OPENS = "opens"
+    CLOSES = "closes"
+    NEITHER = "neither"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Some statements that belong together, said in words; `lock` is the strongest lock taken on a user's table."""
+
+    statements: tuple[str, ...]
+    words: str
+    effect: Effect
+    lock: str = ""
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`operations` in order; `before` and `after` are the fingerprints of the states they lead from and to."""
+
+    operations: tuple[Operation, ...]
+    before: str
+    after: str
+
+    def __bool__(self) -> bool:
+        return bool(self.operations)
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        return tuple(s for operation in self.operations for s in operation.statements)
+
+    @property
+    def opens(self) -> tuple[Operation, ...]:
+        return tuple(o for o in self.operations if o.effect is Effect.OPENS)
+
+
+EXCLUSIVE = "ACCESS EXCLUSIVE"
+
+
+def plan(actual: State, desired: State) -> Plan:
+    """What to do to `actual` so that it becomes `desired`; no operations when nothing differs."""
+    operations: list[Operation] = []
+    start = actual
+    if _result_types_change(actual, desired):
+        # policies hold such a function fast: they are taken down first (all in one transaction) and made anew
+        start = replace(actual, policies={k: p for k, p in actual.policies.items() if _is_as_before(p)})
+        operations += _operations(actual, start)
+    operations += _operations(start, desired)
+    return Plan(tuple(operations), actual.fingerprint, desired.fingerprint)
+
+
+def _operations(actual: State, desired: State) -> Iterator[Operation]:
+    for step in _Difference(actual, desired).steps():
+        yield from step
+
+
+def _result_types_change(actual: State, desired: State) -> bool:
+    pairs = ((actual.functions.get(key), f) for key, f in desired.functions.items())
+    return any(old is not None and old.returns != f.returns for old, f in pairs)
+
+
+def _is_as_before(policy: Policy) -> bool:
+    return policy.permissive and policy.name.endswith(" as before")
+
+
+def removed(actual: State) -> State:
+    """The state without anything of ours: what was revoked given back, row security and `as before` policies left."""
+    kept = {key: p for key, p in actual.policies.items() if _is_as_before(p)}
+    return State(
+        policies={key: replace(p, source="") for key, p in kept.items()},
+        switches=actual.switches,
+        privileges=actual.privileges | actual.revoked,
+    )
+
+
+def same(one: Policy | Function, other: Policy | Function) -> bool:
+    """Whether two objects of one name are known to be the same."""
+    if one.source and one.source == other.source:
+        return True
+    return replace(one, source="", place="") == replace(other, source="", place="")
+
+
+@dataclass(frozen=True)
+class _Difference:
+    actual: State
+    desired: State
+
+    def steps(self) -> Iterator[Iterator[Operation]]:
+        yield self.revokes()
+        yield self.installation()
+        yield self.functions()
+        yield self.client_ids()
+        yield self.new(permissive=False)
+        yield self.gone(permissive=True)
+        yield self.changed()
+        yield self.new(permissive=True)
+        yield self.switches()
+        yield self.gone(permissive=False)
+        yield self.gone_functions()
+        yield self.removal()
+        yield self.grants()
+
+    # --- bookkeeping
+
+    def noted(self, thing: Policy | Function) -> tuple[str, ...]:
+        return (sql.record(thing.object, thing.source, thing.place),) if self.desired.installed else ()
+
+    def forgotten(self, object_name: str) -> tuple[str, ...]:
+        return (sql.forget(object_name),) if self.desired.installed and self.actual.installed else ()
+
+    # --- the schema
+
+    def installation(self) -> Iterator[Operation]:
+        if self.desired.installed and not self.actual.installed:
+            yield Operation(INSTALL, f"make the schema {SCHEMA}", Effect.NEITHER, subject=f"schema {SCHEMA}")
+
+    def removal(self) -> Iterator[Operation]:
+        if self.actual.installed and not self.desired.installed:
+            yield Operation(UNINSTALL, f"remove the schema {SCHEMA}", Effect.NEITHER, subject=f"schema {SCHEMA}")
+
+    # --- functions
+
+    def functions(self) -> Iterator[Operation]:
+        noted: list[str] = []
+        for key, wanted in self.desired.functions.items():
+            known = self.actual.functions.get(key)
+            if known is None or not same(known, wanted):
+                statements = sql.create_function(wanted)
+                if known is not None and known.returns != wanted.returns:
+                    statements = (sql.drop_function(known), *statements)
+                verb, effect = ("make", Effect.NEITHER) if known is None else ("replace", Effect.OPENS)
+                yield Operation(statements, f"{verb} {wanted.object}", effect, subject=wanted.object)
+            if known is None or known.source != wanted.source:
+                noted += self.noted(wanted)
+        if noted:  # after all of them: `record` is one
+            yield Operation(tuple(noted), "note the functions in the manifest", Effect.NEITHER, subject=f"schema {SCHEMA}")
+
+    def gone_functions(self) -> Iterator[Operation]:
+        # `record` keeps the manifest, so it goes last; the others in any order
+        gone = [f for key, f in self.actual.functions.items() if key not in self.desired.functions]
+        for f in sorted(gone, key=lambda f: f.name == "record"):
+            yield Operation((sql.drop_function(f), *self.forgotten(f.object)), f"drop {f.object}", Effect.NEITHER, subject=f.object)
+
+    def client_ids(self) -> Iterator[Operation]:
+        before, after = self.actual.client_ids, self.desired.client_ids
+        for client_id, name in after.items():
+            if before.get(client_id) != name:
+                words = f"the client {client_id} is of class {name}"
+                yield Operation((sql.put_client_id(client_id, name),), words, Effect.OPENS, subject=f"class {name}")
+        if self.desired.installed:
+            for client_id in before.keys() - after.keys():
+                words = f"the client {client_id} is of no class"
+                yield Operation((sql.remove_client_id(client_id),), words, Effect.CLOSES, subject=f"client {client_id}")
+
+    # --- policies
+
+    def new(self, *, permissive: bool) -> Iterator[Operation]:
+        for key, policy in self.desired.policies.items():
+            if policy.permissive is permissive and key not in self.actual.policies:
+                yield self.creation(policy)
+
+    def creation(self, policy: Policy) -> Operation:
+        comment = f"mcp_rls, {policy.place}" if policy.place else "mcp_rls"
+        statements = (sql.create_policy(policy), sql.comment_on_policy(policy, comment), *self.noted(policy))
+        if _is_as_before(policy):
+            words, effect = f"{policy.table}: people keep what they had, now by a policy", Effect.NEITHER
+        elif policy.permissive:
+            words, effect = f"{policy.table}: people may {policy.command} by rules", Effect.OPENS
+        else:
+            words, effect = f"{policy.table}: {_ceiling_words(policy)}", Effect.CLOSES
+        return Operation(statements, words, effect, EXCLUSIVE, policy.object)
+
+    def gone(self, *, permissive: bool) -> Iterator[Operation]:
+        for key, policy in self.actual.policies.items():
+            if policy.permissive is permissive and key not in self.desired.policies:
+                effect = Effect.CLOSES if permissive else Effect.OPENS
+                words = f"{policy.table}: drop policy {policy.name!r}"
+                yield Operation((sql.drop_policy(policy), *self.forgotten(policy.object)), words, effect, EXCLUSIVE, policy.object)
+
+    def changed(self) -> Iterator[Operation]:
+        for key, policy in self.desired.policies.items():
+            known = self.actual.policies.get(key)
+            if known is None:
+                continue
+            if same(known, policy):
+                if not known.source and policy.source and self.desired.installed:
+                    yield Operation(self.noted(policy), f"note {policy.object}", Effect.NEITHER, subject=policy.object)
+                continue
+            statements = (*_change(known, policy), *self.noted(policy))
+            words = f"{policy.table}: change policy {policy.name!r}"
+            yield Operation(statements, words, Effect.OPENS, EXCLUSIVE, policy.object)
+
+    # --- switches and grants
+
+    def switches(self) -> Iterator[Operation]:
+        for table, wanted in self.desired.switches.items():
+            known = self.actual.switches.get(table, Switches(table, False, False))
+            statements = sql.set_switches(known, wanted)
+            if statements:
+                opens = (known.row_security and not wanted.row_security) or (known.force and not wanted.force)
+                effect = Effect.OPENS if opens else Effect.CLOSES
+                words = f"{table}: row security {'on' if wanted.row_security else 'off'}{', forced' if wanted.force else ''}"
+                yield Operation(statements, words, effect, EXCLUSIVE, f"table {table}")
+
+    def revokes(self) -> Iterator[Operation]:
+        for (table, role), names in _by_holder(self.actual.privileges - self.desired.privileges):
+            words = f"{table}: {role} loses {', '.join(names)}"
+            yield Operation((sql.revoke(table, role, names),), words, Effect.CLOSES, subject=f"table {table}")
+
+    def grants(self) -> Iterator[Operation]:
+        for (table, role), names in _by_holder(self.desired.privileges - self.actual.privileges):
+            words = f"{table}: {role} gets {', '.join(names)}"
+            yield Operation((sql.grant(table, role, names),), words, Effect.OPENS, subject=f"table {table}")
+        if self.desired.installed:
+            yield from self.ledger()
+
+    def ledger(self) -> Iterator[Operation]:
+        """What was revoked is written down, to be given back on the way down."""
+        noted = [sql.record(p.object, "revoked", "") for p in sorted(self.desired.revoked - self.actual.revoked)]
+        noted += [sql.forget(p.object) for p in sorted(self.actual.revoked - self.desired.revoked)]
+        if noted:
+            yield Operation(tuple(noted), "note in the manifest what was revoked", Effect.NEITHER, subject=f"schema {SCHEMA}")
+
+
+def _by_holder(privileges: Iterable[Privilege]) -> Iterator[tuple[tuple[TableName, str], tuple[str, ...]]]:
+    for holder, group in groupby(sorted(privileges), lambda p: (p.table, p.role)):
+        yield holder, tuple(p.privilege for p in group)
+
+
+def _ceiling_words(policy: Policy) -> str:
+    return "closed to clients" if policy.command == "all" else f"a ceiling on what clients may {policy.command}"
+
+
+def _change(known: Policy, wanted: Policy) -> tuple[str, ...]:
+    """ALTER where PostgreSQL can; it can't change kind or command, nor take an expression away."""
+    taken = (known.using is not None and wanted.using is None) or (known.check is not None and wanted.check is None)
+    if taken or (known.permissive, known.command) != (wanted.permissive, wanted.command):
+        return sql.drop_policy(known), sql.create_policy(wanted)
+    return (sql.alter_policy(wanted),)
+

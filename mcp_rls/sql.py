@@ -1,0 +1,154 @@
+"""The only writer of SQL statements: quoting, and the statements for each kind of object we manage."""
+
+from __future__ import annotations
+
+import re
+
+from mcp_rls.catalog import TableName
+from mcp_rls.state import SCHEMA, Function, Policy, Switches
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
+# Words that PostgreSQL can't take as a bare column or table name (manual, appendix C: reserved, and reserved but for
+# types and functions). Quoting more than needed is harmless, so lists of several majors are united.
+_RESERVED = frozenset(
+    """all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+    column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
+    current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze
+    from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit
+    localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references
+    returning right select session_user similar some symmetric system_user table tablesample then to trailing true union
+    unique user using variadic verbose when where window with""".split()
+)
+
+
+def ident(name: str) -> str:
+    """`name` as an SQL identifier, quoted where needed."""
+    if _PLAIN.match(name) and name not in _RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """`text` as a string constant, whatever standard_conforming_strings says."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
+
+
+def dollar(body: str) -> str:
+    """`body` dollar-quoted with a tag that doesn't occur in it."""
+    tag = "$mcp_rls$"
+    number = 0
+    while tag in body:
+        number += 1
+        tag = f"$mcp_rls{number}$"
+    return f"{tag}{body}{tag}"
+
+
+def array(values: tuple[str, ...]) -> str:
+    """A text[] constant: array['a', 'b']::text[]."""
+    return f"array[{', '.join(map(literal, values))}]::text[]"
+
+
+def table(name: TableName) -> str:
+    return f"{ident(name.schema)}.{ident(name.name)}"
+
+
+def role(name: str) -> str:
+    """A role in TO or FROM; 'public' is the keyword."""
+    return "public" if name == "public" else ident(name)
+
+
+def roles(names: tuple[str, ...]) -> str:
+    return ", ".join(map(role, names))
+
+
+def signature(function: Function) -> str:
+    return f"{SCHEMA}.{ident(function.name)}({function.arguments})"
+
+
+# --- policies ---------------------------------------------------------------------------------------------------------
+
+
+def _expressions(policy: Policy) -> str:
+    using = f"\n  using ({policy.using})" if policy.using is not None else ""
+    check = f"\n  with check ({policy.check})" if policy.check is not None else ""
+    return using + check
+
+
+def create_policy(policy: Policy) -> str:
+    kind = "permissive" if policy.permissive else "restrictive"
+    head = f"create policy {ident(policy.name)} on {table(policy.table)} as {kind}"
+    return f"{head} for {policy.command} to {roles(policy.roles)}{_expressions(policy)}"
+
+
+def alter_policy(policy: Policy) -> str:
+    return f"alter policy {ident(policy.name)} on {table(policy.table)} to {roles(policy.roles)}{_expressions(policy)}"
+
+
+def drop_policy(policy: Policy) -> str:
+    return f"drop policy {ident(policy.name)} on {table(policy.table)}"
+
+
+def comment_on_policy(policy: Policy, text: str) -> str:
+    return f"comment on policy {ident(policy.name)} on {table(policy.table)} is {literal(text)}"
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def set_switches(before: Switches, after: Switches) -> tuple[str, ...]:
+    """ALTER TABLE for what differs; several changes share one lock."""
+    parts = []
+    if before.row_security != after.row_security:
+        parts.append(f"{'enable' if after.row_security else 'disable'} row level security")
+    if before.force != after.force:
+        parts.append(f"{'force' if after.force else 'no force'} row level security")
+    return (f"alter table {table(after.table)} {', '.join(parts)}",) if parts else ()
+
+
+def revoke(name: TableName, holder: str, privileges: tuple[str, ...]) -> str:
+    return f"revoke {', '.join(privileges)} on table {table(name)} from {role(holder)}"
+
+
+def grant(name: TableName, holder: str, privileges: tuple[str, ...]) -> str:
+    return f"grant {', '.join(privileges)} on table {table(name)} to {role(holder)}"
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+def create_function(function: Function) -> tuple[str, ...]:
+    """The function, and EXECUTE for just the roles that need it (PUBLIC has it by default)."""
+    name = signature(function)
+    return (
+        function.definition,
+        f"revoke all on function {name} from public",
+        *((f"grant execute on function {name} to {roles(function.execute)}",) if function.execute else ()),
+    )
+
+
+def drop_function(function: Function) -> str:
+    return f"drop function {signature(function)}"
+
+
+# --- the manifest -----------------------------------------------------------------------------------------------------
+
+
+def record(object_name: str, source: str, place: str) -> str:
+    """Notes what PostgreSQL prints for an object just made, beside the digest of what we wrote for it."""
+    return f"select {SCHEMA}.record({literal(object_name)}, {literal(source)}, {literal(place)})"
+
+
+def forget(object_name: str) -> str:
+    return f"delete from {SCHEMA}.manifest where object = {literal(object_name)}"
+
+
+def put_client_id(client_id: str, class_name: str) -> str:
+    return (
+        f"insert into {SCHEMA}.client_ids (client_id, class) values ({literal(client_id)}, {literal(class_name)})"
+        " on conflict (client_id) do update set class = excluded.class"
+    )
+
+
+def remove_client_id(client_id: str) -> str:
+    return f"delete from {SCHEMA}.client_ids where client_id = {literal(client_id)}"

@@ -1,0 +1,133 @@
+"""What we manage in a database, as values: the compiler makes a desired State, introspection reads the actual one.
+
+Both are the same type, so a plan needs no translation. An object's `source` is the digest of what the compiler wrote
+for it. In an actual State it comes from the manifest, and is '' when PostgreSQL no longer prints for the object what
+was recorded when it was made (someone changed it) or when nothing was recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from mcp_rls.catalog import TableName
+
+SCHEMA = "mcp_rls"
+PREFIX = "mcp_rls: "  # every policy of ours; PostgreSQL's error names the RESTRICTIVE policy that refused
+
+# They ignore row security, so no policy can narrow them (PostgreSQL manual, 5.9 Row Security Policies).
+BLIND_PRIVILEGES = ("TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN")
+ROW_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
+
+
+def digest(*parts: object) -> str:
+    """A short, stable name for what `parts` say: 32 hexadecimal digits."""
+    return hashlib.sha256("\x1f".join(map(repr, parts)).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function in the schema mcp_rls. `definition` is the whole CREATE OR REPLACE FUNCTION statement."""
+
+    name: str
+    arguments: str  # types, as pg_get_function_identity_arguments gives them without names: 'name, jsonb'
+    returns: str
+    definition: str
+    execute: tuple[str, ...] = ()  # roles that may call it
+    source: str = ""
+    place: str = ""
+
+    @property
+    def signature(self) -> str:
+        return f"{SCHEMA}.{self.name}({self.arguments})"
+
+    @property
+    def object(self) -> str:
+        return f"function {self.signature}"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A row security policy. `using` and `check` are expressions without outer parentheses, or None where there is none."""
+
+    table: TableName
+    name: str
+    permissive: bool
+    command: str  # 'all' | 'select' | 'insert' | 'update' | 'delete'
+    roles: tuple[str, ...]  # sorted; 'public' for PUBLIC
+    using: str | None
+    check: str | None
+    source: str = ""
+    place: str = ""
+
+    @property
+    def object(self) -> str:
+        return f"policy {self.table} {self.name}"
+
+    def sealed(self) -> Policy:
+        """The same with its `source` computed, as the compiler hands it on."""
+        text = (self.permissive, self.command, self.roles, self.using, self.check)
+        return replace(self, source=digest(*text))
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Row security of one table: on, and for its owner too."""
+
+    table: TableName
+    row_security: bool
+    force: bool
+
+
+@dataclass(frozen=True, order=True)
+class Privilege:
+    """One table privilege that one role holds ('public' for PUBLIC)."""
+
+    table: TableName
+    role: str
+    privilege: str
+
+    @property
+    def object(self) -> str:
+        return f"privilege {self.privilege} on {self.table} of {self.role}"
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything of ours in one database, and the switches and token roles' grants of every covered table."""
+
+    installed: bool = False  # the schema mcp_rls with its manifest
+    functions: Mapping[str, Function] = field(default_factory=dict)  # by signature
+    policies: Mapping[tuple[TableName, str], Policy] = field(default_factory=dict)
+    switches: Mapping[TableName, Switches] = field(default_factory=dict)
+    privileges: frozenset[Privilege] = frozenset()
+    revoked: frozenset[Privilege] = frozenset()  # taken away by us, given back on the way down
+    client_ids: Mapping[str, str] = field(default_factory=dict)  # client_id -> class, or 'direct'
+
+    def __post_init__(self) -> None:
+        for name in ("functions", "policies", "switches", "client_ids"):
+            object.__setattr__(self, name, MappingProxyType(dict(sorted(getattr(self, name).items()))))
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the whole: two states with the same fingerprint need no plan between them."""
+        return digest(
+            self.installed,
+            [(f.signature, f.definition, f.execute, f.source) for f in self.functions.values()],
+            [(p.object, p.permissive, p.command, p.roles, p.using, p.check, p.source) for p in self.policies.values()],
+            list(self.switches.values()),
+            sorted(self.privileges),
+            sorted(self.revoked),
+            list(self.client_ids.items()),
+        )
+
+
+def policy_name(rest: str) -> str:
+    """'mcp_rls: <rest>' within PostgreSQL's 63 bytes; a longer one ends in a digest, so that two never meet."""
+    name = PREFIX + rest
+    if len(name.encode()) <= 63:
+        return name
+    cut = name.encode()[:54].decode(errors="ignore")
+    return f"{cut}~{digest(rest)[:8]}"
