@@ -106,6 +106,25 @@ def removed(actual: State) -> State:
     )
 
 
+def script(desired: State) -> tuple[str, ...]:
+    """SQL that makes `desired` in a database that can't be looked at: what depends on it asks the database itself."""
+    statements: list[str] = []
+    for table, switches in desired.switches.items():
+        if switches.row_security:
+            holders = sorted(
+                {role for p in desired.policies.values() if p.table == table for role in p.roles} - {"public"}
+            )
+            statements += sql.revoke_blind(table, ("public", *holders))
+    for operation in plan(State(), desired).operations:
+        policy = next(
+            (p for p in desired.policies.values() if p.object == operation.subject and _is_as_before(p)), None
+        )
+        statements += (
+            [sql.where_row_security_is_off(policy.table, operation.statements)] if policy else operation.statements
+        )
+    return tuple(statements)
+
+
 def same(one: Policy | Function, other: Policy | Function) -> bool:
     """Whether two objects of one name are known to be the same."""
     if one.source and one.source == other.source:
@@ -166,13 +185,17 @@ class _Difference:
             if known is None or known.source != wanted.source:
                 noted += self.noted(wanted)
         if noted:  # after all of them: `record` is one
-            yield Operation(tuple(noted), "note the functions in the manifest", Effect.NEITHER, subject=f"schema {SCHEMA}")
+            yield Operation(
+                tuple(noted), "note the functions in the manifest", Effect.NEITHER, subject=f"schema {SCHEMA}"
+            )
 
     def gone_functions(self) -> Iterator[Operation]:
         # `record` keeps the manifest, so it goes last; the others in any order
         gone = [f for key, f in self.actual.functions.items() if key not in self.desired.functions]
         for f in sorted(gone, key=lambda f: f.name == "record"):
-            yield Operation((sql.drop_function(f), *self.forgotten(f.object)), f"drop {f.object}", Effect.NEITHER, subject=f.object)
+            yield Operation(
+                (sql.drop_function(f), *self.forgotten(f.object)), f"drop {f.object}", Effect.NEITHER, subject=f.object
+            )
 
     def client_ids(self) -> Iterator[Operation]:
         before, after = self.actual.client_ids, self.desired.client_ids
@@ -208,7 +231,9 @@ class _Difference:
             if policy.permissive is permissive and key not in self.desired.policies:
                 effect = Effect.CLOSES if permissive else Effect.OPENS
                 words = f"{policy.table}: drop policy {policy.name!r}"
-                yield Operation((sql.drop_policy(policy), *self.forgotten(policy.object)), words, effect, EXCLUSIVE, policy.object)
+                yield Operation(
+                    (sql.drop_policy(policy), *self.forgotten(policy.object)), words, effect, EXCLUSIVE, policy.object
+                )
 
     def changed(self) -> Iterator[Operation]:
         for key, policy in self.desired.policies.items():
@@ -252,7 +277,9 @@ class _Difference:
         noted = [sql.record(p.object, "revoked", "") for p in sorted(self.desired.revoked - self.actual.revoked)]
         noted += [sql.forget(p.object) for p in sorted(self.actual.revoked - self.desired.revoked)]
         if noted:
-            yield Operation(tuple(noted), "note in the manifest what was revoked", Effect.NEITHER, subject=f"schema {SCHEMA}")
+            yield Operation(
+                tuple(noted), "note in the manifest what was revoked", Effect.NEITHER, subject=f"schema {SCHEMA}"
+            )
 
 
 def _by_holder(privileges: Iterable[Privilege]) -> Iterator[tuple[tuple[TableName, str], tuple[str, ...]]]:
@@ -270,4 +297,3 @@ def _change(known: Policy, wanted: Policy) -> tuple[str, ...]:
     if taken or (known.permissive, known.command) != (wanted.permissive, wanted.command):
         return sql.drop_policy(known), sql.create_policy(wanted)
     return (sql.alter_policy(wanted),)
-

@@ -114,6 +114,25 @@ def grant(name: TableName, holder: str, privileges: tuple[str, ...]) -> str:
     return f"grant {', '.join(privileges)} on table {table(name)} to {role(holder)}"
 
 
+def revoke_blind(name: TableName, holders: tuple[str, ...]) -> tuple[str, ...]:
+    """Revokes what row security can't narrow; MAINTAIN only where PostgreSQL knows it (17 and later)."""
+    who = ", ".join(map(role, holders))
+    maintain = f"revoke maintain on table {table(name)} from {who}"
+    return (
+        f"revoke truncate, references, trigger on table {table(name)} from {who}",
+        f"do $$ begin if current_setting('server_version_num')::integer >= 170000 then execute {literal(maintain)}; end if; end $$",
+    )
+
+
+def where_row_security_is_off(name: TableName, statements: tuple[str, ...]) -> str:
+    """One block that runs `statements` only if the table's row security is off at that moment."""
+    body = "\n".join(f"    {s.replace('select', 'perform', 1) if s.startswith('select') else s};" for s in statements)
+    test = f"not (select c.relrowsecurity from pg_class c where c.oid = {literal(table(name))}::regclass)"
+    return (
+        f"do {dollar(f'{chr(10)}begin{chr(10)}  if {test} then{chr(10)}{body}{chr(10)}  end if;{chr(10)}end{chr(10)}')}"
+    )
+
+
 # --- functions --------------------------------------------------------------------------------------------------------
 
 

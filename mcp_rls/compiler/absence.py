@@ -82,11 +82,7 @@ def _faults(policy: ForeignPolicy, catalog: Catalog, narrowed: frozenset[TableNa
 
 def _function_faults(name: str, overloads: tuple[Function, ...]) -> Iterator[str]:
     for function in overloads:
-        if (
-            not function.reads_past_rls
-            and function.language not in ("c", "internal")
-            and _may_read(function.body)
-        ):
+        if not function.reads_past_rls and function.language not in ("c", "internal") and _may_read(function.body):
             yield f"it calls {name}(), which reads tables with the caller's rights"
             return
 
@@ -132,9 +128,7 @@ class _Reads:
             case exp.EQ() if isinstance(node.expression, exp.Any):
                 return self.scalar(node.this) or self.array(node.expression.this)
             case exp.Is() if (
-                isinstance(node.expression, exp.Boolean)
-                and node.expression.this
-                and not node.args.get("negate")
+                isinstance(node.expression, exp.Boolean) and node.expression.this and not node.args.get("negate")
             ):
                 return self.fault(node.this)
         return f"it reads {read} in a form in which a missing row may count"
@@ -148,9 +142,7 @@ class _Reads:
             node = node.this
         if isinstance(node, exp.Array) and len(node.expressions) == 1:
             node = node.expressions[0]
-        return (
-            self.query(node) if isinstance(node, (exp.Select, exp.Subquery, exp.Union)) else self.scalar(node)
-        )
+        return self.query(node) if isinstance(node, (exp.Select, exp.Subquery, exp.Union)) else self.scalar(node)
 
     def query(self, node: exp.Expression) -> str:
         read = self.read_in(node)

@@ -12,7 +12,7 @@ from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import helpers as h
-from mcp_rls.compiler.model import ClientClass, NamedSet, PolicySet
+from mcp_rls.compiler.model import ClaimPath, ClientClass, NamedSet, PolicySet
 from mcp_rls.state import SCHEMA, Function
 
 DIRECT = -1
@@ -23,9 +23,7 @@ def token_value(policies: PolicySet, *, wrapped: bool = True) -> dict[str, str]:
     """SQL for each token.<name>. Wrapped in a sub-select it is evaluated once a statement, bare once a row."""
     values = {"person": f"{SCHEMA}.person()", "client": f"{SCHEMA}.client()"}
     for name, claim in policies.claims.items():
-        values[name] = (
-            f"{SCHEMA}.claim({h.path_literal(claim.path)}, {sql.literal(claim.type)})::{claim.type}"
-        )
+        values[name] = f"{SCHEMA}.claim({h.path_literal(claim.path)}, {sql.literal(claim.type)})::{claim.type}"
     return {name: f"(select {call})" if wrapped else call for name, call in values.items()}
 
 
@@ -45,11 +43,7 @@ def renderer(policies: PolicySet, *, wrapped: bool = True) -> h.Renderer:
     values = token_value(policies, wrapped=wrapped)
 
     def spell(node: e.Token | e.SetValues) -> str:
-        return (
-            values[node.name]
-            if isinstance(node, e.Token)
-            else set_value(policies, node.name, wrapped=wrapped)
-        )
+        return values[node.name] if isinstance(node, e.Token) else set_value(policies, node.name, wrapped=wrapped)
 
     return spell
 
@@ -57,48 +51,49 @@ def renderer(policies: PolicySet, *, wrapped: bool = True) -> h.Renderer:
 # --- person and client ------------------------------------------------------------------------------------------------
 
 
-def person(policies: PolicySet) -> Function:
+def person(policies: PolicySet, version: int | None) -> Function:
     claim = policies.identity.person
-    body = f"\ndeclare\n  document constant jsonb := {SCHEMA}.claims();\nbegin\n  return {h.typed(claim)};\nend\n"
+    body = f"""
+declare
+  document jsonb;
+begin
+{h.read_document(version)}
+  return {h.typed(claim)};
+end
+"""
     return h.function("person", "", claim.type, body, arguments="", execute=policies.roles)
 
 
-def client(policies: PolicySet) -> Function:
+def client(policies: PolicySet, version: int | None) -> Function:
     body = f"""
 declare
-  document constant jsonb := {SCHEMA}.claims();
-  named jsonb;
+  document jsonb;
 begin
-{_find_client(policies)}
-  return {_client_text("named")};
+{h.read_document(version)}
+  return {_client_text(policies)};
 end
 """
     return h.function("client", "", "text", body, arguments="", execute=policies.roles)
 
 
-def _find_client(policies: PolicySet) -> str:
-    """`named` becomes the client claim in any form, or stays NULL when every path is absent."""
-    lines = []
-    for number, path in enumerate(policies.identity.client):
-        word = "if" if number == 0 else "elsif"
-        # coalesce: something is there that can't be looked into, which is present and malformed
-        lines.append(f"  {word} {h.present(path)} then named := coalesce({h.value_of(path)}, 'null');")
-    return "\n".join([*lines, "  end if;"])
+def _client_text(policies: PolicySet) -> str:
+    """The client claim, NULL when absent or malformed; the first path where anything stands decides."""
 
+    def text(path: ClaimPath) -> str:
+        value = h.value_of(path)
+        content = f"({value} #>> '{{}}')"
+        return f"case when jsonb_typeof({value}) = 'string' and length({content}) between 1 and 2048 then {content} end"
 
-def _client_text(variable: str) -> str:
-    text = f"({variable} #>> '{{}}')"
-    return (
-        f"case when jsonb_typeof({variable}) = 'string' and length({text}) between 1 and 2048 then {text} end"
-    )
+    paths = policies.identity.client
+    if len(paths) == 1:
+        return text(paths[0])
+    return "case " + " ".join(f"when {h.present(p)} then {text(p)}" for p in paths) + " end"
 
 
 # --- sets -------------------------------------------------------------------------------------------------------------
 
 
-def named_set(
-    policies: PolicySet, definition: NamedSet, parts: tuple[str | e.Expr, ...], place: str
-) -> Function:
+def named_set(policies: PolicySet, definition: NamedSet, parts: tuple[str | e.Expr, ...], place: str) -> Function:
     """mcp_rls.set_<name>(): the set's values, NULLs dropped, read past row security by the function's owner."""
     spell = renderer(policies)
     query = "".join(part if isinstance(part, str) else e.render(part, spell) for part in parts)
@@ -108,113 +103,99 @@ begin
 end
 """
     name = set_function_name(definition.name)
-    return h.function(
-        name, "", f"{definition.type}[]", body, arguments="", execute=policies.roles, place=place
-    )
+    return h.function(name, "", f"{definition.type}[]", body, arguments="", execute=policies.roles, place=place)
 
 
 # --- the gate ---------------------------------------------------------------------------------------------------------
 
 
-def gate(policies: PolicySet, catalog: Catalog | None, where: dict[str, str]) -> Function:
-    """mcp_rls.gate(); `where` gives the SQL of each registry's and the consent table's `where`, by class and 'consent'."""
+def gate(policies: PolicySet, catalog: Catalog | None, where: dict[str, str], entries: int) -> Function:
+    """mcp_rls.gate(acting, rules).
+
+    `where` gives the SQL of each registry's and the consent table's `where`, by class and 'consent'; `entries` is the
+    largest number of entries that a class has in any ceiling's rules.
+    """
     parts = [
         _declarations(policies),
         "begin",
-        _nobody(policies),
-        _find_client(policies),
-        _direct(policies),
-        _class(policies, catalog),
-        "  v_entries := rules -> v_class;",
-        f"  if v_entries is null then return {CLOSED}; end if;",
-        _registry_life(policies, catalog, where),
-        _token_scopes(policies),
+        h.read_document(catalog.version if catalog else None),
+        f"  v_client := {_client_text(policies)};",
+        _without_client(policies),
+        _class(policies, catalog, where),
         _consent(policies, catalog, where),
-        _choose(policies),
-        f"  return {CLOSED};",
+        _token_scopes(policies),
+        _choose(policies, entries),
         "end",
     ]
     body = "\n" + "\n".join(part for part in parts if part) + "\n"
-    return h.function(
-        "gate", "acting name, rules jsonb", "integer", body, arguments="name, jsonb", execute=policies.roles
-    )
+    arguments = "name, jsonb"
+    return h.function("gate", "acting name, rules jsonb", "integer", body, arguments=arguments, execute=policies.roles)
 
 
 def _declarations(policies: PolicySet) -> str:
-    return f"""declare
-  document constant jsonb := {SCHEMA}.claims();
-  v_person constant {policies.identity.person.type} := {h.typed(policies.identity.person)};
-  named jsonb;
-  v_client text;
-  v_listed text;
-  v_class text;
-  v_entries jsonb;
-  v_entry jsonb;
-  v_asked jsonb := '[]';
-  v_consented jsonb := '[]';
-  v_standing boolean;"""
+    lines = [
+        "document jsonb;",
+        "v_client text;",
+        "v_class text;",
+        *(["v_listed text;"] if not _by_id_alone(policies) else []),
+        *(["v_asked jsonb;"] if policies.identity.scope is not None else []),
+        *(["v_standing boolean;", "v_consented jsonb;"] if _needing_consent(policies) else []),
+    ]
+    return "\n  ".join(["declare", *lines])
 
 
-def _anonymous(policies: PolicySet) -> str:
-    """-1 where nobody is left to the person policies, else 0."""
-    if not policies.anonymous:
-        return f"return {CLOSED};"
-    names = ", ".join(map(sql.literal, policies.anonymous))
-    return f"return case when acting in ({names}) then {DIRECT} else {CLOSED} end;"
-
-
-def _nobody(policies: PolicySet) -> str:
-    return f"""  if document is null then
-    -- a setting that holds anything but an object may hide a client: closed for everybody
-    if nullif(current_setting('request.jwt.claims', true), '') is not null then return {CLOSED}; end if;
-    {_anonymous(policies)}
+def _without_client(policies: PolicySet) -> str:
+    """Returns for every session that names no valid client."""
+    absent = " and ".join(f"not {h.present(p)}" for p in policies.identity.client)
+    left = "false"
+    if policies.anonymous:
+        left = f"acting in ({', '.join(map(sql.literal, policies.anonymous))})"
+    direct = DIRECT if policies.identity.direct.kind == "no_client" else CLOSED
+    return f"""  if v_client is null then
+    return case
+      -- a setting that holds anything but an object may hide a client: closed
+      when jsonb_typeof(document) is distinct from 'object' then case
+        when {left} and coalesce(current_setting('request.jwt.claims', true), '') = '' then {DIRECT} else {CLOSED} end
+      when {absent} then case
+        when {h.typed(policies.identity.person)} is not null then {direct} when {left} then {DIRECT} else {CLOSED} end
+      else {CLOSED}
+    end;
   end if;"""
 
 
-def _direct(policies: PolicySet) -> str:
-    head = f"""  v_client := {_client_text("named")};"""
-    if policies.identity.direct.kind == "no_client":
-        absent = f"if v_person is not null then return {DIRECT}; end if;\n    {_anonymous(policies)}"
-    else:
-        absent = f"if v_person is not null then return {CLOSED}; end if;\n    {_anonymous(policies)}"
-    lookup = f"  select c.class into v_listed from {SCHEMA}.client_ids c where c.client_id = v_client;"
-    lines = [
-        head,
-        f"  if named is null then\n    {absent}\n  end if;",
-        f"  if v_client is null or v_person is null then return {CLOSED}; end if;",
-    ]
+# --- which class, and does it live
+
+
+def _by_id_alone(policies: PolicySet) -> bool:
+    """Whether ids decide every class (and no id means a direct session): one look-up then names the class."""
+    return policies.identity.direct.kind != "ids" and all(map(_ids_only, policies.classes.values()))
+
+
+def _ids_only(c: ClientClass) -> bool:
+    return bool(c.ids) and c.client_id_url_prefix is None and c.registry is None
+
+
+def _class(policies: PolicySet, catalog: Catalog | None, where: dict[str, str]) -> str:
+    """`v_class` becomes the first class that matches, if it lives; runs of classes known by id share one test."""
+    valid = f"({h.typed(policies.identity.person)}) is not null"
+    lookup = f"from {SCHEMA}.client_ids c where c.client_id = v_client"
+    if _by_id_alone(policies):
+        return f"  select c.class into v_class {lookup} and {valid};" if policies.classes else ""
+    lines = [f"  select c.class into v_listed {lookup};"]
+    lines.append(f"  if not ({valid}) then return {CLOSED};")
     if policies.identity.direct.kind == "ids":
-        lines += [lookup, f"  if v_listed = 'direct' then return {DIRECT}; end if;"]
-    # a table closed to every client asks no further
-    lines.append(f"  if rules = '{{}}' then return {CLOSED}; end if;")
-    if policies.identity.direct.kind != "ids" and any(c.ids for c in policies.classes.values()):
-        lines.append(lookup)
-    return "\n".join(lines)
-
-
-def _class(policies: PolicySet, catalog: Catalog | None) -> str:
-    """`class` becomes the first class that matches; runs of classes known by id alone share one test."""
-    if not policies.classes:
-        return f"  return {CLOSED};"
-    lines = []
-
-    def by_id_alone(c: ClientClass) -> bool:
-        return bool(c.ids) and c.client_id_url_prefix is None and c.registry is None
-
-    for alone, run in groupby(policies.classes.values(), by_id_alone):
+        lines.append(f"  elsif v_listed = 'direct' then return {DIRECT};")
+    for alone, run in groupby(policies.classes.values(), _ids_only):
         if alone:
             names = ", ".join(sql.literal(c.name) for c in run)
-            lines.append((f"v_listed in ({names})", "v_listed"))
+            lines.append(f"  elsif v_listed in ({names}) then v_class := v_listed;")
         else:
-            lines += [(_match(c, catalog), sql.literal(c.name)) for c in run]
-    words = ["if", *["elsif"] * len(lines)]
-    text = [
-        f"  {word} {test} then v_class := {value};" for word, (test, value) in zip(words, lines, strict=False)
-    ]
-    return "\n".join([*text, f"  else return {CLOSED};", "  end if;"])
+            lines += [f"  elsif {_match(c, catalog)} then {_alive(c, catalog, where)}" for c in run]
+    return "\n".join([*lines, "  end if;"])
 
 
 def _match(c: ClientClass, catalog: Catalog | None) -> str:
+    """Membership: whether the client is of the class."""
     tests = []
     if c.ids:
         tests.append(f"v_listed = {sql.literal(c.name)}")
@@ -223,26 +204,33 @@ def _match(c: ClientClass, catalog: Catalog | None) -> str:
         tests.append(f"starts_with(v_client, {sql.literal(c.client_id_url_prefix)})")
         tests.append(r"v_client !~ '[^!-~]|[\\#]|/\.\.?(/|\?|$)|%2[eEfF]|%5[cC]'")
     if c.registry is not None:
-        row = registered(c, catalog)
-        tests.append(f"exists (select from {sql.table(c.registry.table)} r where {row})")
+        tests.append(f"exists (select from {sql.table(c.registry.table)} r where {registered(c, catalog)})")
     return " and ".join(tests)
+
+
+def _alive(c: ClientClass, catalog: Catalog | None, where: dict[str, str]) -> str:
+    """Life: a disabled member stays one, and is closed; it never falls through to a later class."""
+    if c.registry is None or c.name not in where:
+        return f"v_class := {sql.literal(c.name)};"
+    row = f"{registered(c, catalog)} and ({where[c.name]})"
+    exists = f"exists (select from {sql.table(c.registry.table)} r where {row})"
+    return f"\n    v_class := case when {exists} then {sql.literal(c.name)} end;"
 
 
 def registered(c: ClientClass, catalog: Catalog | None) -> str:
     """Whether row `r` of the class's registry is the client's."""
     assert c.registry is not None
-    return same_text(
-        f"r.{sql.ident(c.registry.id)}", _type(catalog, c.registry.table, c.registry.id), "v_client"
-    )
+    return same_text(f"r.{sql.ident(c.registry.id)}", _type(catalog, c.registry.table, c.registry.id), "v_client")
 
 
 def same_text(column: str, type_: str | None, value: str) -> str:
-    """Whether a column of any type, as text, is `value`; for text and uuid in a form that an index serves."""
+    """Whether a column of any type, as text, is `value` to the byte; for text and uuid in a form that an index serves."""
+    exact = f'{column}::text collate "C" = {value}'
     if type_ in ("text", "character varying"):
-        return f"{column} = {value}"
+        return f"{column} = {value} and {exact}"
     if type_ == "uuid":
         return f"{column} = case when {value} ~ '{h.UUID_LOWER}' then {value}::uuid end"
-    return f"{column}::text = {value}"
+    return exact
 
 
 def _type(catalog: Catalog | None, table: TableName, column: str) -> str | None:
@@ -251,77 +239,70 @@ def _type(catalog: Catalog | None, table: TableName, column: str) -> str | None:
     return found.base_type or found.type if found else None
 
 
-def _registry_life(policies: PolicySet, catalog: Catalog | None, where: dict[str, str]) -> str:
-    lines = []
-    for c in policies.classes.values():
-        if c.registry is not None and c.name in where:
-            row = f"{registered(c, catalog)} and ({where[c.name]})"
-            exists = f"exists (select from {sql.table(c.registry.table)} r where {row})"
-            lines.append(
-                f"  if v_class = {sql.literal(c.name)} and not {exists} then return {CLOSED}; end if;"
-            )
-    return "\n".join(lines)
+# --- what it holds
 
 
 def _token_scopes(policies: PolicySet) -> str:
-    """`asked` becomes the token's scopes, closed under `implies`; a claim of another shape ends the session's life."""
+    """`v_asked` becomes the token's scopes; NULL, which holds nothing, for a claim of another shape."""
     path = policies.identity.scope
     if path is None:
         return ""
     value = h.value_of(path)
-    return f"""  if {h.present(path)} then
-    case jsonb_typeof({value})
-      when 'string' then v_asked := to_jsonb(string_to_array({value} #>> '{{}}', ' '));
-      when 'array' then v_asked := {value};
-      else return {CLOSED};
-    end case;
-    if jsonb_path_exists(v_asked, 'strict $[*] ? (@.type() != "string")') then return {CLOSED}; end if;
-{_closure(policies, "v_asked")}  end if;"""
+    return f"""  v_asked := case
+    when not {h.present(path)} then '[]'
+    when jsonb_typeof({value}) = 'string' then to_jsonb(string_to_array({value} #>> '{{}}', ' '))
+    when jsonb_typeof({value}) = 'array' then
+      case when not jsonb_path_exists({value}, 'strict $[*] ? (@.type() != "string")') then {value} end
+  end;
+{_closure(policies, "v_asked")}"""
 
 
 def _closure(policies: PolicySet, variable: str) -> str:
-    lines = [
-        f"    if {variable} ? {sql.literal(s.name)} then {variable} := {variable} || "
-        f"{sql.literal(h.json_text(sorted(s.closure - {s.name})))}; end if;\n"
+    """The scopes that others in `variable` imply are added to it."""
+    added = [
+        f"case when {variable} ? {sql.literal(s.name)} then "
+        f"{sql.literal(h.json_text(sorted(s.closure - {s.name})))} else '[]' end::jsonb"
         for s in policies.scopes.values()
         if s.closure != {s.name}
     ]
-    return "".join(lines)
+    return f"  {variable} := {variable}\n    || " + "\n    || ".join(added) + ";" if added else ""
+
+
+def _needing_consent(policies: PolicySet) -> list[str]:
+    return [name for name in policies.classes if policies.consent_required(name)]
 
 
 def _consent(policies: PolicySet, catalog: Catalog | None, where: dict[str, str]) -> str:
-    """No live consent row ends the session's life; the words of all live rows are united in `consented`."""
-    consent = policies.consent
-    needing = [name for name in policies.classes if policies.consent_required(name)]
+    """No live consent row ends the session's life; the words of all live rows are united in `v_consented`."""
+    consent, needing = policies.consent, _needing_consent(policies)
     if consent is None or not needing:
         return ""
-    owner = _same_person(policies, catalog)
-    grantee = same_text(
-        f"g.{sql.ident(consent.client)}", _type(catalog, consent.table, consent.client), "v_client"
-    )
+    column = f"g.{sql.ident(consent.client)}"
+    grantee = same_text(column, _type(catalog, consent.table, consent.client), "v_client")
     live = f" and ({where['consent']})" if "consent" in where else ""
     row = f"from {sql.table(consent.table)} g"
+    conditions = f"where {_same_person(policies, catalog)} and {grantee}{live}"
     if consent.scopes is None:
-        read = f"    v_standing := exists (select {row} where {owner} and {grantee}{live});"
+        read = f"select exists (select {row} {conditions}) into v_standing;"
     else:
         words = _words(f"g.{sql.ident(consent.scopes)}", _type(catalog, consent.table, consent.scopes))
         read = (
-            "    select count(*) > 0, coalesce(jsonb_agg(word) filter (where word is not null), '[]')\n"
-            f"    into v_standing, v_consented {row} left join lateral {words} word on true\n"
-            f"    where {owner} and {grantee}{live};"
+            "select count(*) > 0, coalesce(jsonb_agg(word) filter (where word is not null), '[]')\n"
+            f"    into v_standing, v_consented {row} left join lateral {words} word on true\n    {conditions};"
         )
+    names = ", ".join(map(sql.literal, needing))
+    # a class that has no case here need not be asked
+    head = f"  if v_class in ({names}) and rules ? v_class then\n    {read}\n    if not v_standing then return {CLOSED}; end if;"
     closure = _closure(policies, "v_consented") if consent.scopes is not None else ""
-    guard = f"  if v_class in ({', '.join(map(sql.literal, needing))}) then\n"
-    return f"{guard}{read}\n    if not v_standing then return {CLOSED}; end if;\n{closure}  end if;"
+    return "\n".join(part for part in (head, closure, "  end if;") if part)
 
 
 def _same_person(policies: PolicySet, catalog: Catalog | None) -> str:
     assert policies.consent is not None
-    column = f"g.{sql.ident(policies.consent.person)}"
+    column, value = f"g.{sql.ident(policies.consent.person)}", f"({h.typed(policies.identity.person)})"
     known = _type(catalog, policies.consent.table, policies.consent.person)
-    if known is None or known == policies.identity.person.type:
-        return f"{column} = v_person"
-    return f"{column}::text = v_person::text"
+    same_type = known is None or known == policies.identity.person.type
+    return f"{column} = {value}" if same_type else f"{column}::text = {value}::text"
 
 
 def _words(column: str, type_: str | None) -> str:
@@ -334,24 +315,24 @@ def _words(column: str, type_: str | None) -> str:
     return f"jsonb_array_elements_text({array})"
 
 
-def _choose(policies: PolicySet) -> str:
+def _choose(policies: PolicySet, entries: int) -> str:
     """The first entry all of whose scopes are held; entries stand from the most demanding to the least."""
-    from_claim = policies.identity.scope is not None
-    narrowing = [n for n in policies.classes if policies.consent_required(n)] if _narrows(policies) else []
-    tests = ["v_asked @> (v_entry - 0)"] if from_claim else []
-    if narrowing:
-        everyone = len(narrowing) == len(policies.classes)
-        names = ", ".join(map(sql.literal, narrowing))
-        tests.append(
-            "v_consented @> (v_entry - 0)"
-            if everyone
-            else f"(v_class not in ({names}) or v_consented @> (v_entry - 0))"
-        )
-    held = " and ".join(tests) or "jsonb_array_length(v_entry) = 1"
-    return f"""  for position in 0 .. jsonb_array_length(v_entries) - 1 loop
-    v_entry := v_entries -> position;
-    if {held} then return (v_entry ->> 0)::integer; end if;
-  end loop;"""
+
+    def held(entry: str) -> str:
+        scopes = f"({entry} - 0)"
+        tests = [f"v_asked @> {scopes}"] if policies.identity.scope is not None else []
+        narrowing = _needing_consent(policies) if _narrows(policies) else []
+        if narrowing and len(narrowing) == len(policies.classes):
+            tests.append(f"v_consented @> {scopes}")
+        elif narrowing:
+            tests.append(f"(v_class not in ({', '.join(map(sql.literal, narrowing))}) or v_consented @> {scopes})")
+        return " and ".join(tests) or f"jsonb_array_length({entry}) = 1"
+
+    arms = [
+        f"    when {held(entry)} then ({entry} ->> 0)::integer"
+        for entry in (f"(rules -> v_class -> {position})" for position in range(entries))
+    ]
+    return "\n".join(["  return case", *arms, f"    else {CLOSED}", "  end;"]) if arms else f"  return {CLOSED};"
 
 
 def _narrows(policies: PolicySet) -> bool:

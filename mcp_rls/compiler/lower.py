@@ -15,7 +15,7 @@ from mcp_rls.catalog import TableName
 from mcp_rls.compiler import claims, helpers
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler.model import COMMANDS, Command
-from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedRule, ResolvedTable, place
+from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
 from mcp_rls.state import (
     BLIND_PRIVILEGES,
     ROW_PRIVILEGES,
@@ -28,8 +28,9 @@ from mcp_rls.state import (
     policy_name,
 )
 
-MAX_SCOPE_SETS = 8  # of one class on one table and command: their unions are written out
-CaseOf = Callable[[list[ResolvedRule], list[ResolvedRule]], tuple[e.Expr, ...] | None]
+GateRules = dict[str, list[list[object]]]  # class -> [[case, scope, ...], ...], see claims.py
+Case = tuple[e.Expr, ...]  # what the old row must meet, and for UPDATE what the new one must
+CaseOf = Callable[[list[ResolvedRule], list[ResolvedRule]], Case | None]
 
 
 def lower(resolved: ResolvedPolicies, actual: State) -> State:
@@ -37,10 +38,13 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
     policies = resolved.policies
     made: list[Policy] = []
     switches: dict[TableName, Switches] = {}
+    entries = 0  # the most that one class has in one ceiling
     for table in resolved.tables:
         before = actual.switches.get(table.table, Switches(table.table, False, False))
         switches[table.table] = Switches(table.table, True, before.force or table.force)
-        made += _ceilings(resolved, table) if table.clients else [_closed(resolved, table)]
+        ceilings = {c: _cases(resolved, table, c, _CASES[c]) for c in COMMANDS if table.clients}
+        entries = max([entries, *(len(found) for rules, _ in ceilings.values() for found in rules.values())])
+        made += [_ceiling(resolved, table, c, *case) for c, case in ceilings.items()] or [_closed(resolved, table)]
         if table.people is not None:
             made += _people(resolved, table)
         elif not before.row_security or (table.table, as_before(table.table).name) in actual.policies:
@@ -48,7 +52,7 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
     revoked = frozenset(p for p in actual.privileges | actual.revoked if _unwanted(resolved, p))
     return State(
         installed=True,
-        functions={f.signature: f for f in _functions(resolved, made)},
+        functions={f.signature: f for f in _functions(resolved, made, entries)},
         policies={(p.table, p.name): p for p in made},
         switches=switches,
         privileges=actual.privileges - revoked,
@@ -79,9 +83,10 @@ def _unwanted(resolved: ResolvedPolicies, privilege: Privilege) -> bool:
 # --- functions --------------------------------------------------------------------------------------------------------
 
 
-def _functions(resolved: ResolvedPolicies, made: list[Policy]) -> Iterable[Function]:
+def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> Iterable[Function]:
     """The static helpers, and of the others those that some policy or set calls."""
     policies = resolved.policies
+    version = resolved.catalog.version if resolved.catalog else None
     spell = claims.renderer(policies)
 
     def where(name: str, expr: e.Expr) -> str:
@@ -92,12 +97,13 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy]) -> Iterable[Funct
         for name, parts in resolved.set_queries.items()
     ]
     optional = [
-        claims.person(policies),
-        claims.client(policies),
-        helpers.claim(policies.roles),
+        claims.person(policies, version),
+        claims.client(policies, version),
+        helpers.claim(version, policies.roles),
         *sets,
     ]
-    gate = claims.gate(policies, resolved.catalog, {n: where(n, x) for n, x in resolved.where.items()})
+    wheres = {n: where(n, x) for n, x in resolved.where.items()}
+    gate = claims.gate(policies, resolved.catalog, wheres, entries)
     text = " ".join([*(f"{p.using} {p.check}" for p in made), *(s.definition for s in sets), gate.definition])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
     return [helpers.CLAIMS, helpers.PRINTED, helpers.RECORD, gate, *called]
@@ -120,13 +126,10 @@ def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Policy:
     return Policy(table.table, name, False, "all", roles, only, only, place=place(table.span)).sealed()
 
 
-def _ceilings(resolved: ResolvedPolicies, table: ResolvedTable) -> list[Policy]:
-    return [_ceiling(resolved, table, command) for command in COMMANDS]
-
-
-def _ceiling(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> Policy:
+def _ceiling(
+    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, rules: GateRules, cases: list[Case]
+) -> Policy:
     name = policy_name(f"{table.table.name} {command}")
-    rules, cases = _cases(resolved, table, command, _CASES[command])
     old = _case(resolved, table, rules, [c[0] for c in cases])
     new = _case(resolved, table, rules, [c[1] for c in cases]) if command == "update" else old
     roles = tuple(sorted(resolved.policies.roles))
@@ -138,27 +141,25 @@ def _ceiling(resolved: ResolvedPolicies, table: ResolvedTable, command: Command)
     ).sealed()
 
 
-def _select_case(reads: list[ResolvedRule], _: list[ResolvedRule]) -> tuple[e.Expr, ...] | None:
+def _select_case(reads: list[ResolvedRule], _: list[ResolvedRule]) -> Case | None:
     return (e.disjunction(tuple(r.rows for r in reads)),) if reads else None
 
 
-def _insert_case(_: list[ResolvedRule], writes: list[ResolvedRule]) -> tuple[e.Expr, ...] | None:
+def _insert_case(_: list[ResolvedRule], writes: list[ResolvedRule]) -> Case | None:
     return (e.disjunction(tuple(r.new_row for r in writes)),) if writes else None
 
 
-def _update_case(reads: list[ResolvedRule], writes: list[ResolvedRule]) -> tuple[e.Expr, ...] | None:
+def _update_case(reads: list[ResolvedRule], writes: list[ResolvedRule]) -> Case | None:
     if not reads or not writes:
         return None
     # PostgreSQL skips SELECT policies for a write that reads no column: S stands in the write's own ceiling
     seen = e.disjunction(tuple(r.rows for r in reads))
     rows = e.disjunction(tuple(r.rows for r in writes))
-    check = e.disjunction(
-        tuple(r.new_row for r in writes)
-    )  # one for all rules of a class, or update-rules-mix
+    check = e.disjunction(tuple(r.new_row for r in writes))  # one for all rules of a class, or update-rules-mix
     return e.conjunction((seen, rows)), e.conjunction((seen, check))
 
 
-def _delete_case(reads: list[ResolvedRule], writes: list[ResolvedRule]) -> tuple[e.Expr, ...] | None:
+def _delete_case(reads: list[ResolvedRule], writes: list[ResolvedRule]) -> Case | None:
     both = _update_case(reads, writes)
     return both[:1] if both else None
 
@@ -173,14 +174,14 @@ _CASES: dict[Command, CaseOf] = {
 
 def _cases(
     resolved: ResolvedPolicies, table: ResolvedTable, command: Command, case_of: CaseOf
-) -> tuple[dict[str, list[list[object]]], list[tuple[e.Expr, ...]]]:
+) -> tuple[GateRules, list[Case]]:
     """Rules for the gate, by class, and the row conditions of each case (case 1 first).
 
     A token's open rules are those whose scopes it holds, so what matters is the union of scope sets that it holds:
     each union is one entry, the larger before the smaller, and the first that is held is the largest that is.
     """
-    cases: list[tuple[e.Expr, ...]] = []
-    rules: dict[str, list[list[object]]] = {}
+    cases: list[Case] = []
+    rules: GateRules = {}
     for name in resolved.policies.classes:
         mine = [r for r in table.clients if name in r.who]
         entries: list[tuple[int, frozenset[str]]] = []

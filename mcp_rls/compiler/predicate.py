@@ -106,9 +106,7 @@ class _Reader:
             return self.token(identifier, name)
         table = self.names.table
         if node.table and table is not None and node.table.lower() != table.name.name:
-            raise _Refused(
-                "bad-condition", f'a condition reads the columns of its own table, not of "{node.table}"'
-            )
+            raise _Refused("bad-condition", f'a condition reads the columns of its own table, not of "{node.table}"')
         if table is not None and table.column(name) is None:
             hints = [nearest(name, [c.name for c in table.columns])]
             if name in self.names.sets:
@@ -144,9 +142,7 @@ class _Reader:
     def operand(self, node: exp.Expression) -> e.Expr:
         """An operand of a comparison or test: a predicate only in parentheses (see the module's docstring)."""
         if isinstance(node, _PREDICATES):
-            raise _Refused(
-                "bad-condition", "put parentheses round each side", "(a = b) is true; not (a in (1, 2))"
-            )
+            raise _Refused("bad-condition", "put parentheses round each side", "(a = b) is true; not (a in (1, 2))")
         return self.read(node)
 
     def comparison(self, node: exp.Expression, op: str) -> e.Expr:
@@ -212,9 +208,7 @@ class _Reader:
             name, arguments = str(node.this).lower(), list(node.expressions)
         else:
             name = _function_name(node)
-            arguments = [
-                v for k in node.arg_types for v in _as_list(node.args.get(k)) if isinstance(v, exp.Expression)
-            ]
+            arguments = [v for k in node.arg_types for v in _as_list(node.args.get(k)) if isinstance(v, exp.Expression)]
         if name not in FUNCTIONS:
             raise _Refused(
                 "unknown-function",
@@ -229,9 +223,7 @@ class _Reader:
         kind = TYPES.get(target.this.name if isinstance(target, exp.DataType) else "")
         if kind is None or target.expressions or type(node) is not exp.Cast:
             known = ", ".join(sorted(set(TYPES.values())))
-            raise _Refused(
-                "bad-condition", f"a cast to {target.sql('postgres')}", f"casts may be to: {known}"
-            )
+            raise _Refused("bad-condition", f"a cast to {target.sql('postgres')}", f"casts may be to: {known}")
         return e.Cast(self.operand(node.this), kind)
 
     def interval(self, node: exp.Interval) -> e.Expr:
@@ -253,12 +245,8 @@ class _Reader:
         if isinstance(node, exp.Func):
             return self.call(node)
         if isinstance(node, (exp.Subquery, exp.Select, exp.Exists)):
-            raise _Refused(
-                "bad-condition", "a sub-select in a condition", "declare it under `sets:`: column in NAME"
-            )
-        raise _Refused(
-            "bad-condition", f"{node.sql('postgres')!r} isn't part of the condition language", "use sql:"
-        )
+            raise _Refused("bad-condition", "a sub-select in a condition", "declare it under `sets:`: column in NAME")
+        raise _Refused("bad-condition", f"{node.sql('postgres')!r} isn't part of the condition language", "use sql:")
 
 
 def _as_list(value: object) -> list[object]:
@@ -346,9 +334,7 @@ def parse_raw(condition: Condition, names: Names, diagnostics: Diagnostics) -> e
     return e.Raw(parts) if parts is not None else None
 
 
-def split_tokens(
-    text: str, names: Names, span: Span, diagnostics: Diagnostics
-) -> tuple[str | e.Expr, ...] | None:
+def split_tokens(text: str, names: Names, span: Span, diagnostics: Diagnostics) -> tuple[str | e.Expr, ...] | None:
     """`text` cut at each token.<name>; None, with a diagnostic, when it isn't one balanced piece of SQL."""
     try:
         tokens = sqlglot.tokenize(text, read="postgres")
@@ -359,14 +345,10 @@ def split_tokens(
     for token in tokens:
         depth += {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}.get(token.token_type, 0)
         if depth < 0 or token.token_type is TokenType.SEMICOLON or token.comments:
-            diagnostics.error(
-                "bad-condition", "one expression: no semicolon, comment or stray parenthesis", span
-            )
+            diagnostics.error("bad-condition", "one expression: no semicolon, comment or stray parenthesis", span)
             return None
     if depth or not tokens:
-        diagnostics.error(
-            "bad-condition", "an unclosed parenthesis" if tokens else "an empty expression", span
-        )
+        diagnostics.error("bad-condition", "an unclosed parenthesis" if tokens else "an empty expression", span)
         return None
     parts: list[str | e.Expr] = []
     position = 0

@@ -17,6 +17,7 @@ from mcp_rls.compiler.model import Command, Condition, PolicySet, Rule, TableRul
 from mcp_rls.compiler.predicate import Names, parse, split_tokens
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
+MAX_SCOPE_SETS = 8  # of one class on one table: the unions of them are written out
 COVERED_KINDS = ("table", "partitioned", "partition")
 
 
@@ -75,9 +76,7 @@ def resolve(
     found = Diagnostics()
     resolver = _Resolver(policies, catalog, found)
     tables = tuple(resolver.tables())
-    result = ResolvedPolicies(
-        policies, catalog, tables, dict(resolver.set_queries()), dict(resolver.wheres())
-    )
+    result = ResolvedPolicies(policies, catalog, tables, dict(resolver.set_queries()), dict(resolver.wheres()))
     if catalog is not None:
         gain_by_absence(policies, catalog, found)
     kept = [d for d in found if d.code not in accept]
@@ -107,9 +106,7 @@ class _Resolver:
     def column(self, table: Table | None, name: str, span: Span) -> None:
         if table is not None and table.column(name) is None:
             hint = nearest(name, [c.name for c in table.columns])
-            self.diagnostics.error(
-                "unknown-column", f'table "{table.name}" has no column "{name}"', span, hint
-            )
+            self.diagnostics.error("unknown-column", f'table "{table.name}" has no column "{name}"', span, hint)
 
     # --- tables
 
@@ -139,9 +136,7 @@ class _Resolver:
             for table in self.catalog.in_schema(schema):
                 if table.kind in COVERED_KINDS and table.name not in self.policies.tables:
                     span = Span(self.policies.path)
-                    yield ResolvedTable(
-                        table.name, False, None, (), False, _reads_itself(self.catalog, table), span
-                    )
+                    yield ResolvedTable(table.name, False, None, (), False, _reads_itself(self.catalog, table), span)
 
     def resolved(self, name: TableName, rules: TableRules, facts: Table | None) -> ResolvedTable:
         people = None if rules.people == "existing" else tuple(self.rule(r, facts) for r in rules.people)
@@ -149,7 +144,15 @@ class _Resolver:
         if people is not None and facts is not None:
             self.people_wider(facts, rules.span)
         for class_name in self.policies.classes:
-            self.updates_within_select([r for r in clients if class_name in r.who], class_name)
+            mine = [r for r in clients if class_name in r.who]
+            self.updates_within_select(mine, class_name)
+            if len({r.scopes for r in mine}) > MAX_SCOPE_SETS:
+                self.diagnostics.error(
+                    "too-many-scopes",
+                    f'"{class_name}" has rules of more than {MAX_SCOPE_SETS} different sets of scopes on "{name}"',
+                    rules.span,
+                    "declare scopes that imply others, and ask for one of them",
+                )
         reads = facts is not None and self.catalog is not None and _reads_itself(self.catalog, facts)
         return ResolvedTable(name, True, people, clients, rules.force, reads, rules.span)
 
@@ -162,9 +165,7 @@ class _Resolver:
         return ResolvedRule(rule.commands, rule.who, frozenset(rule.scopes), rows, check, rule.span)
 
     def _read_as_person(self, rule: Rule) -> bool:
-        return any(
-            t.clients == "read_as_person" and t.span == rule.span for t in self.policies.tables.values()
-        )
+        return any(t.clients == "read_as_person" and t.span == rule.span for t in self.policies.tables.values())
 
     def condition(self, condition: Condition | None, names: Names) -> e.Expr:
         if condition is None:
@@ -195,9 +196,7 @@ class _Resolver:
     def people_wider(self, facts: Table, span: Span) -> None:
         """Permissive policies add up: rules of ours beside another's policy for the same roles limit nobody."""
         for policy in facts.policies:
-            bound = "public" in policy.roles or any(
-                self._covers(policy.roles, role) for role in self.policies.roles
-            )
+            bound = "public" in policy.roles or any(self._covers(policy.roles, role) for role in self.policies.roles)
             if policy.permissive and bound:
                 self.diagnostics.error(
                     "people-wider",
@@ -236,9 +235,7 @@ class _Resolver:
             if parts is not None and not isinstance(parts[0], str):
                 parts = None
             if parts is None or not str(parts[0]).lstrip().lower().startswith(("select", "with")):
-                self.diagnostics.error(
-                    "bad-value", f'set "{name}" needs one SELECT of one column', definition.span
-                )
+                self.diagnostics.error("bad-value", f'set "{name}" needs one SELECT of one column', definition.span)
             else:
                 yield name, parts
 

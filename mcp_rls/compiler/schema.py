@@ -1,8 +1,8 @@
 """The policy file as it is written: one pydantic model for each mapping in it.
 
-The models hold shapes only; what the names in them mean is checked by the modules that build a PolicySet. Every field
-is optional to pydantic, and `needs` lists the keys that must be there: so a part with a mistake in it can still be
-read for the rest. The JSON Schema for editors comes from the same models.
+The models hold shapes only; what the names in them mean is checked by the modules that build a PolicySet. To
+pydantic every field is optional, and `needs` lists the keys that must be there: so a part with a mistake in it can
+still be read for the rest. The JSON Schema for editors comes from the same models.
 """
 
 from __future__ import annotations
@@ -102,9 +102,7 @@ Commands = Annotated[
     BeforeValidator(_listed),
     _one_or_list({"enum": ["select", "insert", "update", "delete"]}),
 ]
-Path = Annotated[
-    tuple[str, ...], BeforeValidator(_claim_path), _one_or_list({"type": "string", "minLength": 1})
-]
+Path = Annotated[tuple[str, ...], BeforeValidator(_claim_path), _one_or_list({"type": "string", "minLength": 1})]
 ClaimType = Annotated[Text, WithJsonSchema({"enum": [*CLAIM_TYPES, *CLAIM_TYPE_ALIASES]})]
 
 
@@ -160,9 +158,7 @@ class ScopesEntry(Raw):
 
     consent: bool | None = Field(None, description="true: the scopes of the consent table, for every class.")
     claim: Path | None = Field(None, description='Claim that holds them: "a b" or ["a", "b"], exact words.')
-    hook: bool | None = Field(
-        None, description="supabase: true when a token hook issues the scopes declared here."
-    )
+    hook: bool | None = Field(None, description="supabase: true when a token hook issues the scopes declared here.")
 
 
 class DirectEntry(Raw):
@@ -181,19 +177,15 @@ Direct = Annotated[
 class IdentityEntry(Raw):
     """How a token is read. Each platform has defaults."""
 
-    person: PersonEntry | None = Field(
-        None, description="The claim that names the person. Default: sub, a uuid."
-    )
-    client: ClientEntry | None = Field(
-        None, description="The claim that names the client. Default: client_id."
-    )
+    person: PersonEntry | None = Field(None, description="The claim that names the person. Default: sub, a uuid.")
+    client: ClientEntry | None = Field(None, description="The claim that names the client. Default: client_id.")
     scopes: ScopesEntry | None = Field(
         None, description="Where scopes come from. Default: the claim scope; on supabase the consent table."
     )
     direct: Direct | None = Field(
         None,
-        description="How a session of the app itself is told from a client's. no_client: the token has none of "
-        "the client claims. {ids: [...]}: its client is in the list. session: supabase, by auth.sessions.",
+        description="How a session of the app itself is told from a client's. no_client: the token has none "
+        "of the client claims. {ids: [...]}: its client is in the list. session: supabase, by auth.sessions.",
     )
 
 
@@ -286,11 +278,9 @@ Columns = Annotated[
 class RuleEntry(Raw):
     """What both kinds of rule say."""
 
-    needs = ("allow",)
+    needs: ClassVar[tuple[str, ...]] = ("allow",)
     allow: Commands | None = Field(None, description="The commands: select, insert, update, delete.")
-    rows: Text | None = Field(
-        None, description="Condition on the rows. Absent: every row that the person has."
-    )
+    rows: Text | None = Field(None, description="Condition on the rows. Absent: every row that the person has.")
     sql: Text | None = Field(None, description="In place of rows: SQL that isn't checked, and is reported.")
     check: Text | None = Field(None, description="Condition on the new row of an insert or update.")
     columns: Columns | None = Field(None, description="Columns it is limited to. Not yet available.")
@@ -342,9 +332,7 @@ class PolicyFile(Raw):
     """What each client may do with each table, on behalf of a person."""
 
     needs = ("mcp_rls", "platform", "schemas")
-    mcp_rls: int | None = Field(
-        None, description="Version of this file's format.", json_schema_extra={"const": 1}
-    )
+    mcp_rls: int | None = Field(None, description="Version of this file's format.", json_schema_extra={"const": 1})
     platform: Literal["postgres", "postgrest", "supabase"] | None = Field(
         None, description="Where the database runs; decides the defaults of identity and roles."
     )

@@ -46,9 +46,7 @@ class Account:
         """What became of `command`. Raises OSError when it can't be executed."""
         pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
         with self._explained():
-            return subprocess.run(
-                command, check=False, text=True, errors="replace", **pipes, **self.options()
-            )
+            return subprocess.run(command, check=False, text=True, errors="replace", **pipes, **self.options())
 
     def own(self, directory: Path) -> None:
         """Hands over `directory`, which we have just made."""

@@ -122,9 +122,7 @@ def _url(directory: Path) -> str:
     `-E` is a switch that a server ignores when a client sends it; with none at all, PGOPTIONS would apply.
     """
     host = quote(os.fsencode(directory), safe="/")
-    return (
-        f"postgresql://postgres@/postgres?host={host}&port=5432&hostaddr=&options=-E&target_session_attrs=any"
-    )
+    return f"postgresql://postgres@/postgres?host={host}&port=5432&hostaddr=&options=-E&target_session_attrs=any"
 
 
 # A place for it --------------------------------------------------------------------------------------------
@@ -176,7 +174,7 @@ def _guarded_directory(
             os.chown(directory, os.geteuid(), os.getegid())
         shutil.rmtree(directory, ignore_errors=True)
         if isinstance(error, OSError):
-            raise ServerError(f"the embedded server has no directory: {error}\n{_ELSEWHERE}") from None
+            raise ServerError(f"the embedded server can't use its directory: {error}\n{_ELSEWHERE}") from None
         raise
     with guard:  # on leaving closes the pipe and waits until the guard has cleaned up
         yield directory, guard
@@ -330,9 +328,7 @@ def _start(directory: Path, guard: subprocess.Popen[bytes]) -> None:
     while not _is_ready(directory / "data" / "postmaster.pid"):
         if guard.stdout.read(1) == b"" or time.monotonic() > deadline:
             log = _last_lines((directory / "log").read_text(errors="replace"))
-            raise ServerError(
-                f"the embedded PostgreSQL doesn't start: {log or 'it gives no reason'}\n{_ELSEWHERE}"
-            )
+            raise ServerError(f"the embedded PostgreSQL doesn't start: {log or 'it gives no reason'}\n{_ELSEWHERE}")
         time.sleep(0.003)
 
 

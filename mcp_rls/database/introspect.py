@@ -154,7 +154,9 @@ def read_catalog(conn: psycopg.Connection[Any]) -> Catalog:
         version=conn.info.server_version,
         user=str(user[0]) if user else "",
         tables={
-            names[t["oid"]]: _table(t, columns[t["oid"]], privileges[t["oid"]], theirs[names[t["oid"]]], references[t["oid"]])
+            names[t["oid"]]: _table(
+                t, columns[t["oid"]], privileges[t["oid"]], theirs[names[t["oid"]]], references[t["oid"]]
+            )
             for t in sorted(tables, key=lambda t: (t["schema"], t["name"]))
         },
         roles={r["name"]: Role(**{**r, "member_of": frozenset(r["member_of"])}) for r in roles},
@@ -202,8 +204,14 @@ def _functions(rows: list[dict[str, Any]], owners: set[str]) -> dict[str, tuple[
         past = row["bypasses"] or (row["security_definer"] and owners == {row["owner"]})
         found[f"{row['schema']}.{row['name']}"].append(
             Function(
-                row["schema"], row["name"], row["owner"], row["language"], row["security_definer"],
-                _VOLATILITY[row["volatility"]], bool(past), row["body"] or "",
+                row["schema"],
+                row["name"],
+                row["owner"],
+                row["language"],
+                row["security_definer"],
+                _VOLATILITY[row["volatility"]],
+                bool(past),
+                row["body"] or "",
             )  # fmt: skip
         )
     return {name: tuple(overloads) for name, overloads in found.items()}
@@ -236,7 +244,9 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _POLICIES)
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
         conn.execute("select set_config('search_path', %s, true)", path)
-    names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables if t["schema"] in covered and t["kind"] in "rp"}
+    names = {
+        t["oid"]: TableName(t["schema"], t["name"]) for t in tables if t["schema"] in covered and t["kind"] in "rp"
+    }
     everything = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
 
     def source(object_name: str) -> str:
@@ -269,12 +279,13 @@ def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, 
 
 def _with_source(value: Any, source: Callable[[str], str]) -> Any:
 
-
     return replace(value, source=source(value.object))
 
 
 def _our_function(row: Row) -> OurFunction:
-    return OurFunction(row["name"], row["arguments"], row["returns"], row["definition"].rstrip(), tuple(row["execute"] or ()))
+    return OurFunction(
+        row["name"], row["arguments"], row["returns"], row["definition"].rstrip(), tuple(row["execute"] or ())
+    )
 
 
 def _our_policy(table: TableName, row: Row) -> Policy:

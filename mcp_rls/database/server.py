@@ -6,6 +6,7 @@ nothing behind it needs to know.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import secrets
@@ -94,9 +95,7 @@ class Server:
             if found is None:
                 return
             if found[0]:  # DROP DATABASE refuses a template
-                connection.execute(
-                    sql.SQL("alter database {} is_template false").format(sql.Identifier(name))
-                )
+                connection.execute(sql.SQL("alter database {} is_template false").format(sql.Identifier(name)))
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
     @contextmanager
@@ -111,9 +110,7 @@ class Server:
                 hint = ""
                 if isinstance(error, psycopg.errors.InsufficientPrivilege):
                     hint = "\nhint: the role needs CREATEDB; name another one in the URL"
-                raise ServerError(
-                    f"could not {purpose} on {self.description}: {_one_line(error)}{hint}"
-                ) from None
+                raise ServerError(f"could not {purpose} on {self.description}: {_one_line(error)}{hint}") from None
 
 
 @contextmanager
@@ -132,16 +129,16 @@ def open_server(
     """
     if database is not None and container is not None:
         raise ServerError("a database URL and a container image are both named; name one of them")
-    url = database if container is not None or database is not None else environ.get("MCP_RLS_DATABASE_URL")
     _require_psycopg()
+    tell = progress or _silent
     if container is not None:
-        opened = _container(container, progress or _silent)
-    elif url:
-        opened = _given(url)
+        opened = _container(container, tell)
     elif database is not None:
-        raise ServerError("the database URL is empty; expected postgresql://user@host/database")
+        opened = _given(database)
+    elif from_environment := environ.get("MCP_RLS_DATABASE_URL"):
+        opened = _given(from_environment)
     else:
-        opened = _embedded(environ, progress or _silent)
+        opened = _embedded(environ, tell)
     with opened as server:
         yield server
 
@@ -203,8 +200,9 @@ def _container(image: str, progress: Progress) -> Iterator[Server]:
     running = DockerContainer(image).with_exposed_ports(5432).with_env("POSTGRES_PASSWORD", password)
     progress(f"starting a container of {image}")
     try:
-        url = f"postgresql://postgres:{password}@{_started(running, image)}/postgres"
-        yield Server(url, "container", f"PostgreSQL {_first_answer(url, running, image)}, container {image}")
+        urls = [f"postgresql://postgres:{password}@{where}/postgres" for where in _started(running, image)]
+        url, version = _first_answer(urls, running, image)
+        yield Server(url, "container", f"PostgreSQL {version}, container {image}")
     finally:
         running.stop()
 
@@ -230,28 +228,34 @@ def _probe_engine() -> None:
         ) from None
 
 
-def _started(running: DockerContainer, image: str) -> str:
-    """'host:port' of the container, once it runs."""
+def _started(running: DockerContainer, image: str) -> tuple[str, ...]:
+    """Where the container may be reached, once it runs: 'host:port' as testcontainers sees it, then the engine's.
+
+    Both, since testcontainers is wrong about the first where the engine runs beside us inside a container.
+    """
     from docker.errors import DockerException
     from testcontainers.core.exceptions import ContainerStartException
 
     try:
         running.start()
-        return f"{running.get_container_host_ip()}:{running.get_exposed_port(5432)}"
+        engine = running.get_docker_client()
+        seen = f"{running.get_container_host_ip()}:{running.get_exposed_port(5432)}"
+        return seen, f"{engine.host()}:{engine.port(running.get_container_id(), 5432)}"
     except (DockerException, ContainerStartException, OSError) as error:
         raise ServerError(
             f"no container of {image} could be started: {_one_line(error)}\n"
-            f"hint: does `docker pull {image}` work? Or name a running server with --database URL"
+            f"hint: does `docker pull {image}` work? Where no registry can be reached, also set "
+            "TESTCONTAINERS_RYUK_DISABLED=true. Or name a running server with --database URL"
         ) from None
 
 
-def _first_answer(url: str, running: DockerContainer, image: str) -> str:
-    """The server's version, as soon as it answers: its port is open well before that."""
+def _first_answer(urls: list[str], running: DockerContainer, image: str) -> tuple[str, str]:
+    """The URL that answers and the server's version, as soon as it does: the port is open well before that."""
     deadline = time.monotonic() + _CONTAINER_PATIENCE
-    while True:
+    for url in itertools.cycle(urls):
         try:
-            with _connect(url) as connection:
-                return _version(connection)
+            with _connect(url, patience=2) as connection:
+                return url, _version(connection)
         except ServerError as error:
             container = running.get_wrapped_container()
             container.reload()
@@ -262,6 +266,7 @@ def _first_answer(url: str, running: DockerContainer, image: str) -> str:
                     f"its log ends: {last or '(empty)'}\nhint: is {image} an image of PostgreSQL?"
                 ) from None
         time.sleep(0.05)
+    raise AssertionError("there is a URL to try")
 
 
 def _normalised(url: str) -> str:
@@ -281,14 +286,14 @@ def _matched(url: str) -> re.Match[str]:
     return found
 
 
-def _connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
-    """An autocommitting connection. Raises ServerError when nobody answers, or not to us."""
+def _connect(url: str, patience: int = 10) -> psycopg.Connection[tuple[Any, ...]]:
+    """An autocommitting connection. Raises ServerError when nobody answers in `patience` seconds, or not to us."""
     import psycopg
 
-    patience: dict[str, Any] = {} if "connect_timeout=" in url else {"connect_timeout": 10}
+    limit: dict[str, Any] = {} if "connect_timeout=" in url else {"connect_timeout": patience}
     try:
         # Unprepared: below PgBouncer 1.21 a prepared statement may bring another client's result.
-        return psycopg.connect(url, autocommit=True, prepare_threshold=None, **patience)
+        return psycopg.connect(url, autocommit=True, prepare_threshold=None, **limit)
     except psycopg.ProgrammingError:
         # libpq couldn't parse it, and its message quotes the part it stumbled on, which may be the password.
         raise ServerError(
@@ -310,9 +315,7 @@ def _require_psycopg() -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        raise ServerError(
-            f'a database needs psycopg: pip install "mcp-rls[postgres]" ({_one_line(error)})'
-        ) from None
+        raise ServerError(f'a database needs psycopg: pip install "mcp-rls[postgres]" ({_one_line(error)})') from None
 
 
 def _one_line(error: BaseException) -> str:

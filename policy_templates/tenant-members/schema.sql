@@ -10,11 +10,12 @@ create table public.organizations (
   name text not null,
   founder_id uuid not null
 );
+create index organizations_founder_id on public.organizations (founder_id);
 
 create table public.memberships (
   org_id uuid not null references public.organizations (id),
   person_id uuid not null,
-  role text not null default 'member' check (role in ('member', 'manager')),
+  role text not null default 'member' check (role in ('member', 'guest')),
   primary key (org_id, person_id)
 );
 create index memberships_person_id on public.memberships (person_id);

@@ -65,6 +65,8 @@ def worlds(draw: Draw) -> World:
     base = _base(c)
     registry = _registry_table(c) if any(k.registry for k in base.classes) else None
     consent, consents = _consent(c, base)
+    if not consent:
+        base = replace(base, classes=tuple(replace(kind, consent_required=False) for kind in base.classes))
     tables = [t for t in (registry, consents) if t]
     sets: dict[str, NamedSet] = {}
     for name in ("orgs", "members", "Notes")[: c.number(2, 3)]:
@@ -100,8 +102,7 @@ def _base(c: Choices) -> Base:
     kinds = {"tenant": ("uuid", ("app", "tenant")), "level": ("integer", ("level",)), "status": ("text", ("st",)),
              "admin": ("boolean", ("app", "admin")), "big": ("bigint", ("big",))}  # fmt: skip
     claims = {name: Claim(kinds[name][1], kinds[name][0]) for name in c.some(tuple(kinds), 0, 3)}
-    words = ("assistant", "direct" if c.chance(15) else "partners", "by_url")
-    classes = tuple(_class(c, name) for name in words[: c.number(1, 3)])
+    classes = tuple(_class(c, name) for name in ("assistant", "partners", "by_url")[: c.number(1, 3)])
     names = SCOPES[: c.number(1, 4)]
     scopes = {name: c.some(names[:i], 0, 2) if c.chance(50) else () for i, name in enumerate(names)}
     return Base(person, people, claims, classes, scopes)

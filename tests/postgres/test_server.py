@@ -20,6 +20,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from testcontainers.core.config import testcontainers_config
 
 from mcp_rls.database import binaries, embedded, server
 from mcp_rls.database.server import Server, ServerError, open_server
@@ -44,8 +45,8 @@ with open_server() as server:
     time.sleep(60)
 """
 
-# What an ordinary user sees: who, what, and whether a template was kept. Root becomes one, after a first round
-# that imports everything: the interpreter may lie where only root can read.
+# What an ordinary user sees: who, what, and whether a template was kept. Root becomes one, after a first
+# round that imports everything: the interpreter may lie where only root can read.
 _VISITOR = """
 import os, pathlib, sys, psycopg
 from mcp_rls.database.server import open_server
@@ -120,7 +121,7 @@ def _runs(pid: int) -> bool:
 
 
 def _environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(_ROOT), **more}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, sys.path)]), **more}
 
 
 def _owner(*arguments: str) -> tuple[subprocess.Popen[str], Path, list[int]]:
@@ -144,9 +145,7 @@ def test_embedded_answers(running: Server) -> None:
     """Without any setting there is a server: its role is superuser, its clock UTC, its text UTF-8."""
     assert running.kind == "embedded"
     assert re.fullmatch(r"PostgreSQL \d+(\.\d+)?, embedded", running.description)
-    question = (
-        "select current_user || ' ' || current_setting('is_superuser') || ' ' || current_setting('TimeZone')"
-    )
+    question = "select current_user || ' ' || current_setting('is_superuser') || ' ' || current_setting('TimeZone')"
     assert _asked(running.url, question) == "postgres on UTC"
     assert _asked(running.url, "select pg_encoding_to_char(encoding) from pg_database limit 1") == "UTF8"
 
@@ -348,7 +347,7 @@ def test_scratch_database_is_dropped_on_error(running: Server) -> None:
 
 
 def test_template_is_cloned(running: Server) -> None:
-    """A database made from a template has its content and is independent of it; the template is dropped too."""
+    """A database made from a template has its content and is independent; the template is dropped too."""
     before = _databases(running)
     with running.scratch_database() as template:
         _asked(template, "create table notes as select 7 as id; select 1")
@@ -405,9 +404,7 @@ def test_argument_before_environment(running: Server) -> None:
     """MCP_RLS_DATABASE_URL is used when nothing is named, and only then; empty, it counts as unset."""
     with open_server(environ={"MCP_RLS_DATABASE_URL": running.url_of("template1")}) as given:
         assert given.description.endswith("/template1 (given)")
-    with open_server(
-        running.url, environ={"MCP_RLS_DATABASE_URL": "postgresql://nowhere.invalid/x"}
-    ) as given:
+    with open_server(running.url, environ={"MCP_RLS_DATABASE_URL": "postgresql://nowhere.invalid/x"}) as given:
         assert given.url == running.url
     with open_server(environ={**os.environ, "MCP_RLS_DATABASE_URL": ""}) as own:
         assert own.kind == "embedded"
@@ -449,7 +446,7 @@ def test_url_of(url: str, database: str, expected: str) -> None:
     ],
 )
 def test_url_without_answer(url: str) -> None:
-    """A given URL that nobody answers, or that isn't one, is a clear error, and its password is nowhere in it."""
+    """A URL that nobody answers, or that isn't one, is a clear error, and the password is nowhere in it."""
     with pytest.raises(ServerError, match="database") as caught, open_server(url):
         pass
     assert "s3cret" not in "".join(traceback.format_exception(caught.value))
@@ -491,8 +488,10 @@ def _engine_is_missing() -> bool:
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.container
-def test_container() -> None:
+def test_container(monkeypatch: pytest.MonkeyPatch) -> None:
     """With an engine, a container serves and is removed; without one, the error says that there is none."""
+    # The reaper is an image of its own, which an engine without a registry can't fetch.
+    monkeypatch.setattr(testcontainers_config, "ryuk_disabled", True)
     if _engine_is_missing():
         with pytest.raises(ServerError, match="no Docker engine"), open_server(container="postgres:18"):
             pass
@@ -510,7 +509,7 @@ def test_container() -> None:
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.container
 def test_container_of_no_image() -> None:
-    """An image that doesn't exist is named, and no container is left; without an engine, that is said first."""
+    """An image that doesn't exist is named; without an engine, that is said first."""
     image = "mcp-rls-test/missing:0"
     expected = "no Docker engine" if _engine_is_missing() else f"no container of {image}"
     with pytest.raises(ServerError, match=expected), open_server(container=image):

@@ -1,0 +1,124 @@
+"""Commands that bring a database to what the policies say: plan, apply, revision."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mcp_rls import report
+from mcp_rls.cli.options import (
+    DATABASE_VARIABLE,
+    Problem,
+    Target,
+    load,
+    output_format,
+    policy_file,
+    progress,
+    show_warnings,
+    target,
+)
+
+if TYPE_CHECKING:
+    from mcp_rls.database.apply import Prepared
+    from mcp_rls.plan import Operation
+
+_ELSE_SCRATCH = f"Else {DATABASE_VARIABLE}, else a scratch one with the tables of schema.sql beside FILE."
+_NEEDED = f"Else {DATABASE_VARIABLE}; one of the two is needed."
+
+
+@click.command(short_help="What would change in a database, and what each change opens or closes.")
+@policy_file
+@target(_ELSE_SCRATCH)
+@click.option("--sql", "with_sql", is_flag=True, help="Show the statements too.")
+@output_format("changes")
+def plan(file: Path, target: Target, with_sql: bool, format_: str) -> None:
+    """Say what `apply` would do: each change in words, OPENS or CLOSES, and the lock that it takes.
+
+    Only reads. Exit 1 if anything is pending, 0 if nothing is.
+    """
+    from mcp_rls.database.apply import prepare
+
+    policies = load(file)
+    with target.beside(file).open() as place:
+        prepared = prepare(place.connection, policies)
+        description = place.description
+    show_warnings(prepared.diagnostics, str(file))
+    report.write("changes", format_, report.Changes(prepared.plan, description, with_sql), sys.stdout)
+    sys.exit(1 if prepared.plan else 0)
+
+
+@click.command(short_help="Carry the plan out, in one transaction.")
+@policy_file
+@target(_NEEDED, scratch=False)
+@click.option("--lock-timeout", default="2s", show_default=True, help="How long to wait for a lock before giving up.")
+def apply(file: Path, target: Target, lock_timeout: str) -> None:
+    """Bring a database to what the policies in FILE say, in one transaction.
+
+    Nothing is changed (exit 2) when a lock can't be had in time, or the database moved since it was looked at.
+    """
+    from mcp_rls.database.apply import Refused, apply_plan, prepare
+
+    _require_database(target)
+    policies = load(file)
+    with target.open() as place:
+        prepared = prepare(place.connection, policies)
+        show_warnings(prepared.diagnostics, str(file))
+        try:
+            apply_plan(place.connection, policies, prepared.plan, lock_timeout=lock_timeout, progress=_done)
+        except Refused as refused:
+            raise Problem(str(refused)) from refused
+    click.echo(_outcome(prepared, place.description))
+
+
+def _done(operation: Operation) -> None:
+    progress(f"{operation.effect.value:<8}{report.shown(operation.words)}")
+
+
+def _outcome(prepared: Prepared, description: str) -> str:
+    number = len(prepared.plan.operations)
+    if not number:
+        return f"nothing pending in {description}"
+    return f"applied {report.counted(number, 'change')} to {description}"
+
+
+@click.command(short_help="The same plan as an Alembic revision, up and down.")
+@policy_file
+@click.option("-m", "--message", required=True, help="What the revision is called.")
+@target(_NEEDED, scratch=False)
+@click.option(
+    "--config", type=click.Path(path_type=Path), default="alembic.ini", show_default=True, help="Alembic's own file."
+)
+def revision(file: Path, message: str, target: Target, config: Path) -> None:
+    """Write what `apply` would do as an Alembic revision: finished SQL both ways, and print its path.
+
+    The database must be at the head of the revisions. Nothing pending: nothing is written, exit 0.
+    `alembic upgrade head` carries it out; a downgrade that opens needs `-x mcp_rls_open=yes`.
+    """
+    from mcp_rls import alembic_plugin
+    from mcp_rls.database.apply import prepare
+
+    _require_database(target)
+    if not config.is_file():
+        raise Problem(f"{config}: there is no such file\nname Alembic's configuration with --config, or make one: mcp-rls init")
+    policies = load(file)
+    with target.open() as place:
+        prepared = prepare(place.connection, policies)
+        show_warnings(prepared.diagnostics, str(file))
+        if not prepared.plan:
+            click.echo(f"nothing pending in {place.description}: no revision written")
+            return
+        down = alembic_plugin.way_back(prepared.actual, prepared.desired)
+        try:
+            path = alembic_plugin.write_revision(config, message, prepared.plan, down, database=place.url)
+        except (alembic_plugin.NotAtHead, alembic_plugin.CommandError) as error:  # type: ignore[attr-defined]
+            raise Problem(str(error)) from error
+    click.echo(path)
+
+
+def _require_database(target: Target) -> None:
+    if target.database is None and not os.environ.get(DATABASE_VARIABLE):
+        raise Problem(f"which database? name it with --database URL or {DATABASE_VARIABLE}")

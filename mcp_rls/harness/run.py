@@ -1,0 +1,261 @@
+"""A suite against a database: every case, then every cell that no case frees. Nothing is committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from mcp_rls.catalog import Catalog, Table, TableName
+from mcp_rls.compiler.model import COMMANDS, Command, PolicySet
+from mcp_rls.database.introspect import read_catalog
+from mcp_rls.diagnostics import Invalid
+from mcp_rls.harness import rows, trials
+from mcp_rls.harness.cells import CellOutcome, Cells, Freed, closed_by_catalog, person_columns, witness_values
+from mcp_rls.harness.check import check_suite
+from mcp_rls.harness.clients import enter
+from mcp_rls.harness.keys import KeyReader
+from mcp_rls.harness.message import compose
+from mcp_rls.harness.observe import Key, Observation
+from mcp_rls.harness.session import CannotTest, Connection, one_line
+from mcp_rls.harness.stage import Stage, open_stage
+from mcp_rls.harness.suite import Case, Suite, TokenSpec
+from mcp_rls.harness.token import Bearer, is_client_token
+from mcp_rls.harness.verdict import (
+    Check,
+    CheckResult,
+    Finding,
+    Scene,
+    SuiteResult,
+    Verdict,
+    failed,
+    judge,
+    undecided,
+)
+from mcp_rls.harness.witness import NoWitness, insert_witness
+
+_NOTHING = "nothing but what its cases allow"
+
+Progress = Callable[[int, int, CheckResult], None]  # how many are done, of how many, and the one just done
+
+
+def run_suite(
+    conn: Connection,
+    policies: PolicySet,
+    suite: Suite,
+    progress: Progress | None = None,
+    catalog: Catalog | None = None,
+) -> SuiteResult:
+    """Every result of the suite against this database, in one transaction that is rolled back.
+
+    Raises: Invalid for what the suite names and the database lacks; CannotTest when a run would prove nothing.
+    """
+    begun = time.perf_counter()
+    with open_runner(conn, policies, suite, catalog) as runner:
+        results: list[CheckResult] = []
+        for result in runner.everything():
+            results.append(result)
+            if progress is not None:
+                progress(len(results), runner.total, result)
+        order = {name: index for index, name in enumerate(suite.tokens)}
+        results.sort(key=lambda r: _place(r, order))
+        return SuiteResult(suite.path, tuple(results), runner.stage.attempts, time.perf_counter() - begun)
+
+
+@contextmanager
+def open_runner(
+    conn: Connection, policies: PolicySet, suite: Suite, catalog: Catalog | None = None
+) -> Iterator[Runner]:
+    """Yields a runner whose checks can be asked for one by one, fixtures inserted."""
+    catalog = catalog or read_catalog(conn)
+    diagnostics = check_suite(suite, catalog)
+    if diagnostics.has_errors:
+        raise Invalid(diagnostics)
+    roles = frozenset(token.role for token in suite.tokens.values())
+    with open_stage(conn, policies, catalog, roles) as stage:
+        stage.insert_fixtures(suite.fixtures, suite.span)
+        yield Runner(stage, suite)
+
+
+class Runner:
+    """The checks of a suite on an open stage."""
+
+    def __init__(self, stage: Stage, suite: Suite) -> None:
+        self.stage = stage
+        self.suite = suite
+        self.policies = stage.policies
+        self._keys = KeyReader(stage)
+        self._people = frozenset(str(sub).lower() for sub in suite.people.values())
+        self._inserted: dict[int, tuple[rows.StoredRow, ...]] = {}  # by case number
+
+    @property
+    def total(self) -> int:
+        return len(self.suite.cases) + len(self.client_tokens()) * len(self.stage.covered) * len(COMMANDS)
+
+    def client_tokens(self) -> tuple[TokenSpec, ...]:
+        return tuple(t for t in self.suite.tokens.values() if is_client_token(self.policies, t))
+
+    def everything(self) -> Iterator[CheckResult]:
+        """Cases and cells, token by token: becoming a token takes longer than a statement as it."""
+        clients = {token.name for token in self.client_tokens()}
+        for token in self.suite.tokens.values():
+            for case in self.suite.cases:
+                if case.token == token.name:
+                    yield self.case(case)
+            if token.name in clients:
+                for table in self.stage.covered:
+                    yield from self.cells(token, table.name)
+
+    # --- cases ---
+
+    def case(self, case: Case) -> CheckResult:
+        """The result of one case."""
+        check = Check(case.token, case.table, case.command, case, case.span)
+        return self._timed(check, str(case.expect), lambda bearer: self._case(case, bearer))
+
+    def _case(self, case: Case, bearer: Bearer) -> CellOutcome:
+        table = self.stage.table(case.table)
+        there = self.stage.snapshot(table)
+        expected = self._keys.read(table, case.expect.keys)
+        if isinstance(expected, str):
+            return CellOutcome(case.command, failed("ERROR", expected))
+        performed = trials.perform(self.stage, case)
+        self._inserted[case.number] = performed.new
+        matched = trials.matched(self.stage, table, case) if case.command in ("update", "delete") else ()
+        scene = Scene(table, frozenset(there), expected, frozenset(matched), _brought(bearer, table.name))
+        finding = judge(case, performed.observation, scene)
+        return CellOutcome(case.command, finding, performed.observation)
+
+    # --- cells ---
+
+    def cells(self, token: TokenSpec, name: TableName) -> tuple[CheckResult, ...]:
+        """The results of the four cells of a client token on one table; none for a token that no ceiling binds."""
+        table = self.stage.table(name)
+        begun, attempts = time.perf_counter(), self.stage.attempts
+        checks = {command: Check(token.name, name, command, None, token.span) for command in COMMANDS}
+        results: list[CheckResult] = []
+        try:
+            bearer = enter(self.stage, token)
+            if not bearer.tried(self.policies):
+                return ()
+            for outcome in self._try_cells(table, bearer, self._freed(token, table, bearer)):
+                results.append(self._result(checks[outcome.command], _NOTHING, outcome, bearer, begun, attempts))
+                begun, attempts = time.perf_counter(), self.stage.attempts
+        except CannotTest as problem:
+            left = list(checks.values())[len(results) :]
+            results += [_untried(check, _NOTHING, problem) for check in left]
+        return tuple(results)
+
+    def _try_cells(self, table: Table, bearer: Bearer, freed: Freed) -> Iterator[CellOutcome]:
+        there = self.stage.snapshot(table)
+        if any(key not in freed.brought for key in there):
+            people = self._people | ({bearer.identity.person.lower()} if bearer.identity.person else set())
+            yield from Cells(self.stage, table, freed, person_columns(table, there, people)).all()
+            return
+        own = witness_values(table, self.policies, bearer.identity.person)
+        trouble = None
+        with self.stage.more_rows() as resume:
+            try:
+                self._insert_witness(table, own)
+            except NoWitness as problem:
+                trouble = str(problem)
+            else:
+                resume()
+                yield from Cells(self.stage, table, freed, frozenset(own)).all()
+        if trouble is not None:
+            yield from (self._by_catalog(table, command, trouble) for command in COMMANDS)
+
+    def _insert_witness(self, table: Table, own: dict[str, str]) -> Key:
+        """A row that is the person's own, as far as that can be guessed; else just a row."""
+        try:
+            return insert_witness(self.stage, table, own, fill=True)
+        except NoWitness:
+            return insert_witness(self.stage, table, {}, fill=True)
+
+    def _by_catalog(self, table: Table, command: Command, trouble: str) -> CellOutcome:
+        reason = closed_by_catalog(self.stage, table, command)
+        if reason:
+            return CellOutcome(command, Finding(), None, reason)
+        return CellOutcome(command, undecided(f"{table.name} has no rows to try: {trouble}; add a fixture"))
+
+    def _freed(self, token: TokenSpec, table: Table, bearer: Bearer) -> Freed:
+        """What the cases of this token give it on this table."""
+        keys: dict[Command, frozenset[Key]] = {}
+        inserts: list[rows.Data] = []
+        for case in self.suite.cases:
+            if case.token != token.name or case.table != table.name:
+                continue
+            if case.expect.kind == "allowed":
+                if case.number not in self._inserted:
+                    self.case(case)
+                inserts += [row.data for row in self._inserted.get(case.number, ())]
+            read = self._keys.read(table, case.expect.keys)
+            if not isinstance(read, str):
+                keys[case.command] = keys.get(case.command, frozenset()) | frozenset(read)
+        return Freed(keys, tuple(inserts), _brought(bearer, table.name))
+
+    # --- results ---
+
+    def _timed(self, check: Check, expected: str, tried: Callable[[Bearer], CellOutcome]) -> CheckResult:
+        begun, attempts = time.perf_counter(), self.stage.attempts
+        try:
+            bearer = enter(self.stage, self.suite.tokens[check.token])
+            return self._result(check, expected, tried(bearer), bearer, begun, attempts)
+        except CannotTest as problem:
+            return _untried(check, expected, problem)
+        except psycopg.Error as error:
+            return _untried(check, expected, CannotTest(one_line(error)))
+
+    def _result(
+        self, check: Check, expected: str, outcome: CellOutcome, bearer: Bearer, begun: float, attempts: int
+    ) -> CheckResult:
+        finding = outcome.finding
+        message = ""
+        if finding.verdict is not Verdict.PASSED:
+            table = self.stage.table(check.table)
+            facts = self.stage.facts(bearer.role)
+            message = compose(
+                check,
+                finding,
+                expected,
+                outcome.observation,
+                bearer,
+                table,
+                self.stage.snapshot(table),
+                self.policies,
+                facts,
+            )
+        return CheckResult(
+            check,
+            finding.verdict,
+            expected,
+            outcome.observation,
+            finding.headline,
+            message,
+            finding.keys,
+            outcome.by_catalog,
+            self.stage.attempts - attempts,
+            time.perf_counter() - begun,
+        )
+
+
+def _brought(bearer: Bearer, table: TableName) -> frozenset[Key]:
+    return frozenset(key for name, key in bearer.brought if name == table)
+
+
+def _untried(check: Check, expected: str, problem: CannotTest) -> CheckResult:
+    headline = f"UNDECIDED: {str(problem).splitlines()[0]}"
+    place = f"\n  at        {check.span}" if check.span.path else ""
+    return CheckResult(check, Verdict.UNDECIDED, expected, None, headline, f"UNDECIDED: {problem}{place}")
+
+
+def _place(result: CheckResult, tokens: dict[str, int]) -> tuple[int, int, TableName, int]:
+    """Cases in the order of the file, then cells."""
+    check = result.check
+    number = check.case.number if check.case is not None else 1_000_000
+    return (number, tokens[check.token], check.table, COMMANDS.index(check.command))
+
+
+__all__ = ["Observation", "Progress", "Runner", "open_runner", "run_suite"]

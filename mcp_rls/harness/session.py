@@ -1,0 +1,109 @@
+"""Being a token inside one transaction, and the checks without which that would prove nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+
+from mcp_rls import sql
+from mcp_rls.catalog import Table
+
+Connection = psycopg.Connection[Any]
+
+# Older PostgREST put each claim in a setting of its own, and policies may still read those.
+LEGACY_SETTINGS = (
+    "request.jwt.claim",
+    "request.jwt.claim.sub",
+    "request.jwt.claim.role",
+    "request.jwt.claim.email",
+)
+
+
+class CannotTest(Exception):
+    """A test run that could not begin, or could not go on: neither a pass nor a failure. The message says why."""
+
+
+def impersonation(claims: str | None, role: str) -> str:
+    """Two statements: become `role` with `claims` until the savepoint is rolled back; then its current_user."""
+    settings = [("role", role), ("request.jwt.claims", claims or "")]
+    settings += [(name, "") for name in LEGACY_SETTINGS]
+    calls = ", ".join(f"set_config({sql.literal(n)}, {sql.literal(v)}, true)" for n, v in settings)
+    return f"select {calls}; select current_user"
+
+
+def impersonate(conn: Connection, claims: str | None, role: str) -> None:
+    """Acts as `role` with `claims` from here to the end of the transaction or savepoint.
+
+    Raises: CannotTest when the role can't be taken, or there is no transaction to take it in.
+    """
+    try:
+        answer = run(conn, impersonation(claims, role))[-1]
+    except psycopg.Error as error:
+        raise CannotTest(f'can\'t act as the role "{role}": {one_line(error)}') from None
+    if answer != [(role,)]:  # without a transaction the settings were gone at once
+        raise CannotTest(f'the session is "{answer[0][0]}" after taking the role "{role}": no open transaction?')
+
+
+def step_back(conn: Connection) -> None:
+    """The login role again; the claims stay, but nobody asks for them."""
+    run(conn, "reset role")
+
+
+def run(conn: Connection, *statements: str) -> list[list[tuple[Any, ...]]]:
+    """The rows of each statement, in one round trip; a statement without rows has an empty list."""
+    cursor = conn.execute(";\n".join(statements).encode())
+    results = []
+    while True:
+        results.append(cursor.fetchall() if cursor.description is not None else [])
+        if not cursor.nextset():
+            return results
+
+
+def preflight(conn: Connection, roles: Iterable[str], tables: Sequence[Table]) -> None:
+    """Raises CannotTest unless the login role bypasses row security and none of the acting `roles` does."""
+    (login, superuser, bypasses), *_ = run(
+        conn, "select rolname, rolsuper, rolbypassrls from pg_roles where rolname = session_user"
+    )[0]
+    if run(conn, "select current_user = session_user")[0] != [(True,)]:
+        raise CannotTest("the connection has taken another role; fixtures need the login role itself")
+    if not (superuser or bypasses):
+        raise CannotTest(
+            f'the login role "{login}" is under row security: it can\'t insert fixtures or see what is hidden\n'
+            "hint: connect as a superuser, or as a role with BYPASSRLS"
+        )
+    for role in dict.fromkeys(roles):
+        _acting_role(conn, role, tables)
+    settings = "select set_config('row_security', 'on', true), set_config('lock_timeout', '10s', true)"
+    # Messages are read, and PostgreSQL translates them; only a superuser may choose the language.
+    run(conn, settings + (", set_config('lc_messages', 'C', true)" if superuser else ""))
+
+
+def _acting_role(conn: Connection, role: str, tables: Sequence[Table]) -> None:
+    name = sql.literal(role)
+    found = run(conn, f"select rolsuper, rolbypassrls from pg_roles where rolname = {name}")[0]
+    if not found:
+        hint = f"create role {sql.ident(role)} nologin"
+        raise CannotTest(f'tokens arrive as the role "{role}", which the database lacks\nhint: {hint}')
+    superuser, bypasses = found[0]
+    if superuser or bypasses:
+        what = "a superuser" if superuser else "a role with BYPASSRLS"
+        raise CannotTest(f'the acting role "{role}" is {what}: row security never binds it, so nothing can be tested')
+    owners = {table.owner for table in tables}
+    listed = ", ".join(map(sql.literal, owners)) or "null"
+    owned = run(
+        conn, f"select rolname from pg_roles where rolname in ({listed}) and pg_has_role({name}, oid, 'usage')"
+    )[0]
+    if owned:
+        owner = owned[0][0]
+        mine = next(str(t.name) for t in tables if t.owner == owner)
+        how = "owns" if owner == role else f'has the rights of "{owner}", which owns'
+        raise CannotTest(f'the acting role "{role}" {how} {mine}, so row security doesn\'t bind it there')
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what went wrong."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return error.diag.message_primary
+    return " ".join(str(error).split()) or type(error).__name__

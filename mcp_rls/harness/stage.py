@@ -1,0 +1,241 @@
+"""One transaction in which a whole suite runs, in layers of savepoints, and which is rolled back at the end.
+
+fixtures                 mcp_rls_base
+  rows of one token      mcp_rls_token
+    acting as it         mcp_rls_act     every statement starts from here, and is undone before the next
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from mcp_rls import sql
+from mcp_rls.catalog import Catalog, Table, TableName
+from mcp_rls.compiler.model import PolicySet
+from mcp_rls.diagnostics import Span
+from mcp_rls.harness import rows
+from mcp_rls.harness.check import covered_tables
+from mcp_rls.harness.facts import RoleFacts, role_facts
+from mcp_rls.harness.observe import Key
+from mcp_rls.harness.session import CannotTest, Connection, impersonate, one_line, preflight, run
+from mcp_rls.harness.suite import Values
+from mcp_rls.harness.token import Bearer
+
+_BASE, _TOKEN, _ACT = "mcp_rls_base", "mcp_rls_token", "mcp_rls_act"
+_BACK = f"rollback to {_ACT}"
+# Skips every row but one: row security was asked about them all before, and no other row is disturbed.
+_SKIP = "create function pg_temp.mcp_rls_skip() returns trigger language plpgsql as 'begin return null; end'"
+_TRIGGER = '" mcp_rls"'  # triggers fire by name, and a blank sorts first: skipped rows reach no other trigger
+
+Rows = list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A statement as the token: its rows and those of the look after it, or the error that ended it."""
+
+    rows: Rows
+    look: Rows
+    error: psycopg.Error | None = None
+
+
+class Stage:
+    """The open transaction. `attempts` counts the statements that were run as a token."""
+
+    def __init__(self, conn: Connection, policies: PolicySet, catalog: Catalog) -> None:
+        self.conn = conn
+        self.policies = policies
+        self.catalog = catalog
+        self.covered = covered_tables(policies, catalog)
+        self.attempts = 0
+        self.bearer: Bearer | None = None
+        self.fixture_keys: dict[TableName, tuple[Key, ...]] = {}
+        self._acting = False
+        self._snapshots: dict[TableName, rows.Snapshot] = {}
+        self._facts: dict[str, RoleFacts] = {}
+
+    @property
+    def superuser(self) -> bool:
+        return self.catalog.roles[self.catalog.user].superuser
+
+    def table(self, name: TableName) -> Table:
+        found = self.catalog.tables.get(name)
+        if found is None:
+            raise CannotTest(f'there is no table "{name}" in the database')
+        return found
+
+    def facts(self, role: str) -> RoleFacts:
+        """What the catalog says about an acting role, read once."""
+        if role not in self._facts:
+            self._facts[role] = role_facts(self.conn, role, self.covered)
+        return self._facts[role]
+
+    # --- as the login role ---
+
+    def insert_fixtures(
+        self, fixtures: Mapping[TableName, tuple[Values, ...]], span: Callable[..., Span] = lambda *_: Span()
+    ) -> None:
+        """Inserts the rows past row security, below whatever comes later."""
+        self.to_base()
+        for name, values in fixtures.items():
+            table = self.table(name)
+            for index, row in enumerate(values):
+                statement = rows.insert(table, rows.literals(table, row), overriding=True)
+                answer = self.try_do(f"{statement} returning {_returned_key(table)}")
+                if isinstance(answer, psycopg.Error):
+                    place = span("fixtures", str(name), index)
+                    raise CannotTest(_unfit(f"row {index + 1} of {name}", answer, place))
+                self.fixture_keys[name] = (*self.fixture_keys.get(name, ()), tuple(answer[-1][0][0]))
+        # Constraints that wait for the commit would never be asked.
+        late = self.try_do("set constraints all immediate")
+        if isinstance(late, psycopg.Error):
+            raise CannotTest(_unfit("the fixtures", late, Span()))
+        self._advance_sequences(list(fixtures))
+        run(self.conn, f"savepoint {_BASE}")
+
+    def _advance_sequences(self, names: list[TableName]) -> None:
+        """Sets sequences past the keys of the fixtures. ALTER SEQUENCE, unlike setval, is undone by a rollback."""
+        owned = [
+            f"select {sql.literal(c.name)}, {sql.literal(sql.table(n))},"
+            f" pg_get_serial_sequence({sql.literal(sql.table(n))}, {sql.literal(c.name)})"
+            for n in names
+            for c in self.table(n).columns
+            if c.has_default and c.base_type in ("smallint", "integer", "bigint")
+        ]
+        if not owned:
+            return
+        for column, table, sequence in self.ask(" union all ".join(owned)):
+            top = self.ask(f"select max({sql.ident(column)}) from {table}")[0][0] if sequence else None
+            if top is not None and top > 0:
+                self.try_do(f"alter sequence {sequence} restart with {top + 1}")
+
+    def to_base(self) -> None:
+        """Nobody acts any more, and only the fixtures are left."""
+        run(self.conn, f"rollback to {_BASE}")
+        self.bearer, self._acting = None, False
+        self._snapshots.clear()
+
+    def try_do(self, *statements: str) -> list[Rows] | psycopg.Error:
+        """The rows of statements whose effect stays for as long as the present layer; or their error."""
+        assert not self._acting, "rows are brought by the login role, not by a token"
+        self._snapshots.clear()
+        try:
+            return run(self.conn, "savepoint mcp_rls_try", *statements, "release mcp_rls_try")[1:-1]
+        except psycopg.Error as error:
+            run(self.conn, "rollback to mcp_rls_try", "release mcp_rls_try")
+            return error
+
+    def ask(self, query: str) -> Rows:
+        """The rows of a query past row security; nothing it does stays. Raises psycopg.Error."""
+        if self._acting:
+            return run(self.conn, _BACK, "reset role", query)[-1]
+        try:
+            return run(self.conn, "savepoint mcp_rls_ask", query, "release mcp_rls_ask")[1]
+        except psycopg.Error:
+            run(self.conn, "rollback to mcp_rls_ask", "release mcp_rls_ask")
+            raise
+
+    def snapshot(self, table: Table) -> rows.Snapshot:
+        """The rows that are really there, before the token does anything."""
+        if table.name not in self._snapshots:
+            self._snapshots[table.name] = rows.snapshot(table, self.ask(rows.look(table)))
+        return self._snapshots[table.name]
+
+    # --- as a token ---
+
+    def act(self, bearer: Bearer) -> None:
+        """Acts as `bearer`, above the rows that were brought for it."""
+        run(self.conn, f"savepoint {_TOKEN}")
+        self.bearer = bearer
+        self._take_role()
+
+    def _take_role(self) -> None:
+        assert self.bearer is not None, "somebody acts"
+        impersonate(self.conn, self.bearer.claims, self.bearer.role)
+        run(self.conn, f"savepoint {_ACT}")
+        self._acting = True
+
+    @contextmanager
+    def more_rows(self) -> Iterator[Callable[[], None]]:
+        """A layer for further rows of the login role; call what it yields to act again. Undone at the end."""
+        run(self.conn, f"rollback to {_TOKEN}")
+        self._acting = False
+        self._snapshots.clear()
+        try:
+            yield self._take_role
+        finally:
+            run(self.conn, f"rollback to {_TOKEN}")
+            self._acting = False
+            self._snapshots.clear()
+            self._take_role()
+
+    def attempt(self, statement: str, look: str = "select", isolate: tuple[Table, Key] | None = None) -> Attempt:
+        """Runs `statement` as the token and then `look` past row security.
+
+        `isolate`: only this row of the table reaches the statement's UPDATE or DELETE; policies are asked about all.
+        """
+        assert self._acting, "somebody acts"
+        self.attempts += 1
+        before = self._isolation(*isolate) if isolate else []
+        try:
+            results = run(self.conn, _BACK, *before, statement, "reset role", look)
+        except psycopg.OperationalError as error:
+            if self.conn.closed:
+                raise CannotTest(f"the connection was lost: {one_line(error)}") from None
+            return Attempt([], [], error)
+        except psycopg.Error as error:
+            return Attempt([], [], error)
+        return Attempt(results[1 + len(before)], results[-1])
+
+    def holds_anyway(self, expression: str) -> bool | None:
+        """Whether a policy's expression is true for the token whatever the row; None when it depends on the row."""
+        assert self.bearer is not None, "somebody acts"
+        role = self.bearer.role
+        # A policy calls functions by what they are; its text names them, and that takes USAGE on the schema.
+        opened = [s for s in ("mcp_rls",) if s in self.catalog.schemas]
+        grants = [f"grant usage on schema {sql.ident(s)} to {sql.ident(role)}" for s in opened]
+        taken = f"select set_config('role', {sql.literal(role)}, true)"
+        try:
+            return bool(run(self.conn, _BACK, "reset role", *grants, taken, f"select ({expression}) is true")[-1][0][0])
+        except psycopg.Error:
+            return None
+
+    def _isolation(self, table: Table, key: Key) -> list[str]:
+        assert self.bearer is not None, "somebody acts"
+        others = f"({rows.by_key(table, key, 'old.')}) is not true"
+        trigger = f"create trigger {_TRIGGER} before update or delete on {sql.table(table.name)} for each row"
+        return [
+            "reset role",
+            _SKIP,
+            f"{trigger} when ({others}) execute function pg_temp.mcp_rls_skip()",
+            f"select set_config('role', {sql.literal(self.bearer.role)}, true)",
+        ]
+
+
+@contextmanager
+def open_stage(conn: Connection, policies: PolicySet, catalog: Catalog, roles: frozenset[str]) -> Iterator[Stage]:
+    """Yields the stage for one run; everything on it is rolled back. Raises CannotTest when it would prove nothing."""
+    if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        raise CannotTest("the connection is inside a transaction, which the run would roll back")
+    with conn.transaction(force_rollback=True):
+        stage = Stage(conn, policies, catalog)
+        preflight(conn, sorted(roles), stage.covered)
+        run(conn, f"savepoint {_BASE}")
+        yield stage
+
+
+def _returned_key(table: Table) -> str:
+    if not table.primary_key:
+        return "array[tableoid::regclass::text, ctid::text]"
+    return f"array[{', '.join(f'{sql.ident(c)}::text' for c in table.primary_key)}]"
+
+
+def _unfit(what: str, error: psycopg.Error, place: Span) -> str:
+    where = f"{place}: " if place.path else ""
+    detail = f"\n  {error.diag.message_detail}" if error.diag.message_detail else ""
+    return f"{where}{what} can't be inserted: {one_line(error)}{detail}"

@@ -1,0 +1,221 @@
+"""Expectation and observation to a verdict, with a message that a person can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mcp_rls.catalog import Table, TableName
+from mcp_rls.compiler.model import Command
+from mcp_rls.diagnostics import Span
+from mcp_rls.harness.observe import Key, Observation
+from mcp_rls.harness.suite import Case
+
+
+class Verdict(Enum):
+    PASSED = "passed"
+    FAILED = "failed"
+    UNDECIDED = "undecided"  # it could not be tried: never a pass
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is judged: a case of the file, or the rows of one cell that no case frees."""
+
+    token: str
+    table: TableName
+    command: Command
+    case: Case | None = None  # None: a cell
+    span: Span = Span()  # of the case, or of the token
+
+    @property
+    def title(self) -> str:
+        if self.case is not None:
+            return f"{self.case.title}: {self.case.expect}"
+        return f"{self.token} {self.command} {self.table}: nothing else"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a comparison came to. `headline` is '' when it passed, else a kind and one sentence."""
+
+    verdict: Verdict = Verdict.PASSED
+    headline: str = ""
+    keys: tuple[Key, ...] = ()  # rows that were seen or changed and must not be, or the other way round
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A check with what was seen. `message` is the plain text for a person; '' when it passed."""
+
+    check: Check
+    verdict: Verdict
+    expected: str
+    observation: Observation | None = None  # None: it was never tried
+    headline: str = ""
+    message: str = ""
+    keys: tuple[Key, ...] = ()
+    by_catalog: str = ""  # why the catalog alone proves the denial, where nothing could be tried
+    attempts: int = 0  # statements that were run as the token
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict is Verdict.PASSED
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """All results: cases in the order of the file, then cells by token, table and command."""
+
+    path: str
+    results: tuple[CheckResult, ...]
+    attempts: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = field(default=())
+
+    def count(self, verdict: Verdict) -> int:
+        return sum(r.verdict is verdict for r in self.results)
+
+    @property
+    def cases(self) -> tuple[CheckResult, ...]:
+        return tuple(r for r in self.results if r.check.case is not None)
+
+    @property
+    def cells(self) -> tuple[CheckResult, ...]:
+        return tuple(r for r in self.results if r.check.case is None)
+
+    @property
+    def failures(self) -> tuple[CheckResult, ...]:
+        """Everything that didn't pass."""
+        return tuple(r for r in self.results if not r.passed)
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.results) and not self.failures
+
+    @property
+    def exit_code(self) -> int:
+        """0: everything held. 1: something didn't. 2: something could not be decided, or nothing was tried."""
+        if not self.results or self.count(Verdict.UNDECIDED):
+            return 2
+        return 1 if self.failures else 0
+
+
+def failed(kind: str, sentence: str, keys: Sequence[Key] = ()) -> Finding:
+    return Finding(Verdict.FAILED, f"{kind}: {sentence}", tuple(keys))
+
+
+def undecided(sentence: str) -> Finding:
+    return Finding(Verdict.UNDECIDED, f"UNDECIDED: {sentence}")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a case is judged against: rows that exist, keys that it expects, rows that its WHERE finds."""
+
+    table: Table
+    there: frozenset[Key]
+    expected: tuple[Key, ...] = ()
+    matched: frozenset[Key] = frozenset()
+    brought: frozenset[Key] = frozenset()  # the token's own rows: seen or not, no case speaks of them
+
+
+def judge(case: Case, observation: Observation, scene: Scene) -> Finding:
+    """The finding for one case."""
+    kind = case.expect.kind
+    if kind == "refused":
+        return _judge_refused(case, observation, scene)
+    if observation.constraint:
+        sentence = f"{case.token} passed the policies, then a constraint stopped the {case.command}"
+        return failed("ERROR", f"{sentence}: {observation.error}")
+    if observation.errored:
+        return failed("ERROR", f"the {case.command} by {case.token} ended in an error: {observation}")
+    if kind == "allowed":
+        return _judge_allowed(case, observation)
+    return _judge_sees(case, observation, scene) if kind == "sees" else _judge_changes(case, observation, scene)
+
+
+def _judge_allowed(case: Case, observation: Observation) -> Finding:
+    if observation.allowed:
+        return Finding()
+    if observation.hidden:
+        return failed("DENIED", f"the insert by {case.token} raised no error, yet the row isn't there")
+    return failed("DENIED", f"{case.token} can't insert into {case.table}: {observation}")
+
+
+def _judge_sees(case: Case, observation: Observation, scene: Scene) -> Finding:
+    expected = set(scene.expected)
+    missing = [k for k in scene.expected if k not in scene.there]
+    if missing:
+        return failed("VACUOUS", f"{_rows(missing)} of {case.table} {_do(missing)} not exist", missing)
+    if not scene.there - scene.brought:
+        return failed("VACUOUS", f"{case.table} has no rows, so nobody could see any: add a fixture")
+    if observation.refused_by_grant:
+        if expected:
+            return failed("DENIED", f"{case.token} can't read {case.table} for want of a grant", scene.expected)
+        return failed("WRONG REASON", f"{case.token} sees nothing for want of a grant: no policy was asked")
+    seen = set(observation.keys) - (scene.brought - expected)
+    leaked = [k for k in observation.keys if k in seen - expected]
+    if leaked:
+        return failed("LEAK", f"{case.token} sees {_rows(leaked)} of {case.table} that it must not see", leaked)
+    hidden = [k for k in scene.expected if k not in seen]
+    if hidden:
+        return failed("DENIED", f"{case.token} doesn't see {_rows(hidden)} of {case.table}", hidden)
+    return Finding()
+
+
+def _judge_changes(case: Case, observation: Observation, scene: Scene) -> Finding:
+    expected = set(scene.expected)
+    if not scene.matched:
+        return failed("VACUOUS", f"no row of {case.table} meets the case's `where`, so nothing could change")
+    outside = [k for k in scene.expected if k not in scene.matched]
+    if outside:
+        return failed("VACUOUS", f"the case's `where` doesn't find {_rows(outside)} of {case.table}", outside)
+    if not (observation.allowed or observation.hidden):
+        sentence = f"the {case.command} by {case.token} was {observation}"
+        if expected:
+            return failed("DENIED", sentence, scene.expected)
+        word = "policy" if observation.refused_by_policy else "grant"
+        return failed("WRONG REASON", f"{sentence}; expected it to find no row (else say `refused: {word}`)")
+    verb = f"{case.command}s"
+    leaked = [k for k in observation.keys if k not in expected]
+    if leaked:
+        return failed("LEAK", f"{case.token} {verb} {_rows(leaked)} of {case.table} that it must not", leaked)
+    kept = [k for k in scene.expected if k not in observation.keys]
+    if kept:
+        return failed("DENIED", f"{case.token} doesn't {case.command} {_rows(kept)} of {case.table}", kept)
+    return Finding()
+
+
+def _judge_refused(case: Case, observation: Observation, scene: Scene) -> Finding:
+    if case.command in ("update", "delete") and not scene.matched:
+        return failed("VACUOUS", f"no row of {case.table} meets the case's `where`, so nothing was refused")
+    met = {
+        "policy": observation.refused_by_policy,
+        "grant": observation.refused_by_grant,
+        "constraint": bool(observation.constraint),
+        None: False,
+    }
+    if met[case.expect.reason]:
+        return Finding()
+    if observation.allowed:
+        done = {"select": "sees rows of", "insert": "inserts into"}.get(case.command, f"{case.command}s rows of")
+        return failed("LEAK", f"{case.token} {done} {case.table}, which must be refused", observation.keys)
+    if observation.errored and not observation.constraint:
+        return failed("ERROR", f"the {case.command} by {case.token} ended in an error: {observation}")
+    hint = f" (write `{'sees' if case.command == 'select' else 'changes'}: []`)" if observation.hidden else ""
+    sentence = f"the {case.command} by {case.token} wasn't refused by {case.expect.reason}; it was {observation}{hint}"
+    return failed("WRONG REASON", sentence)
+
+
+def _rows(keys: Sequence[Key]) -> str:
+    return "1 row" if len(keys) == 1 else f"{len(keys)} rows"
+
+
+def _do(keys: Sequence[Key]) -> str:
+    return "does" if len(keys) == 1 else "do"

@@ -1,0 +1,163 @@
+"""What people and machines read: a folder for each subject, in it a file for each format.
+
+`findings/` shows diagnostics, `changes/` a plan, `results/` a test run. A format is a module with one function,
+`write(subject, out)`; it is found by its file's name, so that a new one is one new file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from mcp_rls.diagnostics import Diagnostic, Diagnostics, Severity
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mcp_rls.catalog import TableName
+    from mcp_rls.compiler.model import Command
+    from mcp_rls.harness.suite import TokenSpec
+    from mcp_rls.harness.verdict import SuiteResult
+    from mcp_rls.plan import Plan
+
+Subject = Literal["findings", "changes", "results"]
+PLAIN_WIDTH = 100  # columns where nobody says how wide the reader is
+_LARGEST_SOURCE = 1_000_000  # bytes of a file that are read again to show a line of it
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Diagnostics with the files that they are about; `checked` says in words what was looked at."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    checked: str = ""
+    sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)  # path -> lines
+
+    @classmethod
+    def of(cls, diagnostics: Diagnostics, checked: str = "") -> Findings:
+        """All of them in reading order, with the lines of the files that can still be read."""
+        found = tuple(diagnostics)
+        paths = {d.span.path for d in found if d.span.line}
+        return cls(found, checked, {path: lines for path in sorted(paths) if (lines := _lines(path))})
+
+    def count(self, severity: Severity) -> int:
+        return sum(d.severity is severity for d in self.diagnostics)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A plan and the database it is for, in words; `with_sql`: its statements too."""
+
+    plan: Plan
+    database: str
+    with_sql: bool = False
+
+
+@dataclass(frozen=True)
+class Results:
+    """A test run and the database it ran in, in words; `remarks` says a little more of some tokens."""
+
+    result: SuiteResult
+    database: str
+    tokens: Mapping[str, TokenSpec] = field(default_factory=dict, repr=False)
+    remarks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Access:
+    """What one token was seen to do with one table: `seen` of the rows that are `there`, None where nobody looked."""
+
+    seen: int | None = None
+    there: int | None = None
+    writes: frozenset[Command] = frozenset()
+    held: bool = True  # every expectation about it did
+
+    @property
+    def nothing(self) -> bool:
+        """It was tried, and nothing came of it."""
+        return self.seen == 0 and not self.writes
+
+
+def access(result: SuiteResult) -> dict[str, dict[TableName, Access]]:
+    """token -> table -> what was seen, in the order in which the run met them."""
+    found: dict[str, dict[TableName, Access]] = {}
+    for one in sorted(result.results, key=lambda r: r.check.case is None):
+        check, observed = one.check, one.observation
+        tables = found.setdefault(check.token, {})
+        known = tables.setdefault(check.table, Access())
+        known = replace(known, held=known.held and one.passed)
+        if check.command != "select":
+            if observed is not None and observed.allowed:
+                known = replace(known, writes=known.writes | {check.command})
+        elif observed is not None and check.case is not None:
+            known = replace(known, seen=len(observed.keys), there=observed.found)
+        elif known.seen is None and one.passed:
+            known = replace(known, seen=0)
+        tables[check.table] = known
+    return found
+
+
+def _lines(path: str) -> tuple[str, ...]:
+    """The lines of a file as an editor counts them; none when it can't be read."""
+    try:
+        if Path(path).stat().st_size > _LARGEST_SOURCE:
+            return ()
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError):
+        return ()
+    return tuple(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"))
+
+
+def formats(subject: Subject) -> tuple[str, ...]:
+    """The names of the formats there are for `subject`: `text` first."""
+    folder = Path(__file__).parent / subject
+    names = sorted(file.stem for file in folder.glob("[a-z]*.py"))
+    return tuple(sorted(names, key=lambda name: name != "text"))
+
+
+def write(subject: Subject, name: str, value: object, out: TextIO) -> None:
+    """Writes `value` to `out` in the format `name`."""
+    import_module(f"{__name__}.{subject}.{name}").write(value, out)
+
+
+def console(out: TextIO) -> Console:
+    """A rich console that writes text as it stands: no markup, no guessed highlighting, colour on terminals only."""
+    from rich.console import Console
+
+    plain = Console(
+        file=out,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
+    if not plain.is_terminal and "COLUMNS" not in os.environ:
+        plain.width = PLAIN_WIDTH
+    return plain
+
+
+def shown(text: str) -> str:
+    """`text` with every control character made visible, so that no file or database can steer a terminal."""
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
+
+
+def counted(number: int, word: str, plural: str = "") -> str:
+    """'1 error', '2 errors'."""
+    return f"{number} {word if number == 1 else plural or word + 's'}"
+
+
+def annotation(level: str, message: str, **properties: object) -> str:
+    """One GitHub workflow command: '::error file=policies.yaml,line=3::message'."""
+    given = {key: value for key, value in properties.items() if value}
+    listed = ",".join(f"{key}={_escaped(str(value), ':,')}" for key, value in given.items())
+    return f"::{level}{' ' if listed else ''}{listed}::{_escaped(message)}"
+
+
+def _escaped(text: str, also: str = "") -> str:
+    for character in "%\r\n" + also:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text

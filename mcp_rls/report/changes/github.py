@@ -1,0 +1,17 @@
+"""A plan as annotations of a GitHub workflow: what opens is a warning."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from mcp_rls.plan import Effect
+from mcp_rls.report import Changes, annotation
+
+
+def write(changes: Changes, out: TextIO) -> None:
+    """One workflow command for each operation."""
+    for operation in changes.plan.operations:
+        level = "warning" if operation.effect is Effect.OPENS else "notice"
+        message = operation.words + (f" ({operation.lock})" if operation.lock else "")
+        title = "pending" if operation.effect is Effect.NEITHER else f"pending, {operation.effect.value.upper()}"
+        out.write(annotation(level, message, title=title) + "\n")

@@ -1,0 +1,41 @@
+"""A plan for a reader: each change in words, what it can do, and the lock it takes."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from rich.syntax import Syntax
+from rich.text import Text
+
+from mcp_rls.plan import Effect, Operation
+from mcp_rls.report import Changes, console, counted, shown
+
+_STYLES = {Effect.OPENS: "bold yellow", Effect.CLOSES: "green", Effect.NEITHER: "dim"}
+
+
+def write(changes: Changes, out: TextIO) -> None:
+    """A line for each operation, its statements below when asked for, and a line that counts them."""
+    page = console(out)
+    for operation in changes.plan.operations:
+        page.print(_line(operation), soft_wrap=True)
+        if changes.with_sql:
+            statements = ";\n".join(operation.statements) + ";"
+            page.print(Syntax(statements, "sql", theme="ansi_dark", background_color="default"), soft_wrap=True)
+    page.print(_summary(changes), soft_wrap=True)
+
+
+def _line(operation: Operation) -> Text:
+    effect = "" if operation.effect is Effect.NEITHER else operation.effect.value.upper()
+    lock = f"  ({operation.lock})" if operation.lock else ""
+    words = shown(" ".join(operation.words.split()))
+    return Text.assemble((f"{effect:<7}", _STYLES[operation.effect]), words, (lock, "dim"))
+
+
+def _summary(changes: Changes) -> Text:
+    operations = changes.plan.operations
+    if not operations:
+        return Text.assemble(("✓ ", "bold green"), f"nothing pending in {shown(changes.database)}")
+    kinds = [(effect, sum(o.effect is effect for o in operations)) for effect in (Effect.OPENS, Effect.CLOSES)]
+    said = ", ".join(f"{number} {effect.value.upper()}" for effect, number in kinds if number)
+    counts = counted(len(operations), "change") + (f" ({said})" if said else "")
+    return Text.assemble(("→ ", "bold"), f"{counts} pending in {shown(changes.database)}")

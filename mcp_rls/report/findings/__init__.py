@@ -1,0 +1,1 @@
+"""Diagnostics, a file for each format."""

@@ -1,0 +1,1 @@
+"""A test run, a file for each format."""
