@@ -73,9 +73,12 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("mcp-rls")
+        try:
+            return version("mcp-rls")
+        except PackageNotFoundError:  # a checkout on the path, never installed
+            return "0+unknown"
     if name in _HOMES:
         return getattr(import_module(f"mcp_rls.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'mcp_rls' has no attribute {name!r}")

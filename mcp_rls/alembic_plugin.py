@@ -17,14 +17,18 @@ from mcp_rls.state import State, Switches
 
 # A revision runs in somebody else's transaction: what it sets, it puts back.
 _BEGIN = (
-    "select set_config('mcp_rls.search_path', current_setting('search_path'), true),"
-    " set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)",
+    (
+        "select set_config('mcp_rls.search_path', current_setting('search_path'), true),"
+        " set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)"
+    ),
     "set local search_path = pg_catalog",
     "set local lock_timeout = '2s'",
 )
 _END = (
-    "select set_config('search_path', current_setting('mcp_rls.search_path'), true),"
-    " set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)",
+    (
+        "select set_config('search_path', current_setting('mcp_rls.search_path'), true),"
+        " set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)"
+    ),
 )
 
 
@@ -114,7 +118,7 @@ def body(way: Plan, *, guarded: bool = False) -> str:
     lines.append("for statement in (")
     lines += [f"    {_quoted(statement)}," for statement in (*_BEGIN, *way.statements, *_END)]
     # text() would take :name for a bind parameter, in a string constant too
-    lines += ["):", '    op.execute(sa.text(statement.replace(":", r"\:")))']
+    lines += ["):", r"""    op.execute(sa.text(statement.replace(":", r"\:")))"""]
     return "\n    ".join(lines)
 
 

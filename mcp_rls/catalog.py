@@ -1,4 +1,4 @@
-"""Facts about a database that we read and do not manage: tables, columns, keys, owners, roles, other people's policies."""
+"""Facts about a database that we read and do not manage: tables, columns, keys, roles, other people's policies."""
 
 from __future__ import annotations
 

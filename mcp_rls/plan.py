@@ -257,7 +257,8 @@ class _Difference:
             if statements:
                 opens = (known.row_security and not wanted.row_security) or (known.force and not wanted.force)
                 effect = Effect.OPENS if opens else Effect.CLOSES
-                words = f"{table}: row security {'on' if wanted.row_security else 'off'}{', forced' if wanted.force else ''}"
+                words = f"{table}: row security {'on' if wanted.row_security else 'off'}"
+                words += ", for its owner too" if wanted.force else ""
                 yield Operation(statements, words, effect, EXCLUSIVE, f"table {table}")
 
     def revokes(self) -> Iterator[Operation]:

@@ -120,7 +120,10 @@ def revoke_blind(name: TableName, holders: tuple[str, ...]) -> tuple[str, ...]:
     maintain = f"revoke maintain on table {table(name)} from {who}"
     return (
         f"revoke truncate, references, trigger on table {table(name)} from {who}",
-        f"do $$ begin if current_setting('server_version_num')::integer >= 170000 then execute {literal(maintain)}; end if; end $$",
+        (
+            "do $$ begin if current_setting('server_version_num')::integer >= 170000 then"
+            f" execute {literal(maintain)}; end if; end $$"
+        ),
     )
 
 

@@ -50,7 +50,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Policy:
-    """A row security policy. `using` and `check` are expressions without outer parentheses, or None where there is none."""
+    """A row security policy; `using` and `check` are expressions, or None where there is none."""
 
     table: TableName
     name: str

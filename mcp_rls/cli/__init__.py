@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from mcp_rls.cli import databases, files, projects, trials
-from mcp_rls.cli.options import Problem, problem_of
+from mcp_rls.cli.options import Problem, fail, problem_of
+from mcp_rls.diagnostics import Invalid
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -25,6 +26,8 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if isinstance(error, Invalid):
+                fail(error.diagnostics, "")
             problem = problem_of(error)
             if problem is None:  # a bug of ours, which should be seen whole
                 raise

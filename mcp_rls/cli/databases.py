@@ -103,7 +103,9 @@ def revision(file: Path, message: str, target: Target, config: Path) -> None:
 
     _require_database(target)
     if not config.is_file():
-        raise Problem(f"{config}: there is no such file\nname Alembic's configuration with --config, or make one: mcp-rls init")
+        raise Problem(
+            f"{config}: there is no such file\nname Alembic's configuration with --config, or make one: mcp-rls init"
+        )
     policies = load(file)
     with target.open() as place:
         prepared = prepare(place.connection, policies)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
@@ -111,13 +111,14 @@ class Target:
         """Whether any option asks for one."""
         return self.database is not None or self.container is not None or bool(self.schema)
 
+    @property
+    def given(self) -> bool:
+        """Whether there is a database with a life of its own, by option or by environment."""
+        return self.database is not None or bool(os.environ.get(DATABASE_VARIABLE) and self.container is None)
+
     def beside(self, file: Path) -> Target:
         """With `schema.sql` beside the policy file, where a scratch database would else be empty."""
-        given = self.database is not None or (os.environ.get(DATABASE_VARIABLE) and self.container is None)
-        neighbour = file.parent / "schema.sql"
-        if self.schema or given or not neighbour.is_file():
-            return self
-        return Target(self.database, self.container, (neighbour,))
+        return self if self.schema or self.given else replace(self, schema=neighbour(file))
 
     @contextmanager
     def server(self) -> Iterator[Server]:
@@ -129,7 +130,7 @@ class Target:
     @contextmanager
     def open(self) -> Iterator[Place]:
         """The database that was given, as it stands; else, and with schema files, a scratch one that holds them."""
-        from mcp_rls.harness.project import connected, load_schema
+        from mcp_rls.harness.project import connected
 
         with self.server() as server:
             if server.kind == "given" and not self.schema:
@@ -137,9 +138,26 @@ class Target:
                     yield Place(connection, server.url, server.description)
                 return
             with server.scratch_database() as url, connected(url) as connection:
-                load_schema(connection, url, self.schema)
+                for file in self.schema:
+                    _load_schema(connection, url, file)
                 names = ", ".join(file.name for file in self.schema) or "an empty database"
                 yield Place(connection, url, f"{names} in {server.description}")
+
+
+def neighbour(file: Path) -> tuple[Path, ...]:
+    """The `schema.sql` beside a policy file, if there is one."""
+    found = file.parent / "schema.sql"
+    return (found,) if found.is_file() else ()
+
+
+def _load_schema(connection: Connection, url: str, file: Path) -> None:
+    """Runs a file of SQL, or brings the revisions of an alembic.ini to their head."""
+    from mcp_rls.harness.project import run_sql_file, upgrade
+
+    if file.suffix == ".ini":
+        upgrade(file, url)
+    else:
+        run_sql_file(connection, file)
 
 
 def target(default: str, *, scratch: bool = True) -> Callable[[_F], _F]:

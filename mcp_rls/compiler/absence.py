@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 from mcp_rls.catalog import Catalog, ForeignPolicy, Function, Table, TableName
 from mcp_rls.compiler.model import PolicySet
@@ -32,7 +31,8 @@ def gain_by_absence(policies: PolicySet, catalog: Catalog, diagnostics: Diagnost
                 rules = policies.tables.get(table.name)
                 diagnostics.error(
                     "gain-by-absence",
-                    f'policy "{policy.name}" of table "{table.name}" could admit more to a client than to its person: {why}',
+                    f'policy "{policy.name}" of table "{table.name}" could admit more to a client than to its person:'
+                    f" {why}",
                     rules.span if rules else Span(policies.path),
                     "give the table that it reads `clients: read_as_person`, or move the read into a SECURITY DEFINER"
                     " function whose owner sees every row",
@@ -102,7 +102,7 @@ class _Reads:
     def __init__(self, catalog: Catalog, narrowed: frozenset[TableName]) -> None:
         self.catalog, self.narrowed = catalog, narrowed
 
-    def read_in(self, node: exp.Expression) -> str | None:
+    def read_in(self, node: exp.Expr) -> str | None:
         """The first narrowed table (or view, which might read one) below `node`."""
         for table in node.find_all(exp.Table):
             name = TableName(table.db, table.name)
@@ -111,7 +111,7 @@ class _Reads:
                 return str(name)
         return None
 
-    def fault(self, node: exp.Expression) -> str:
+    def fault(self, node: exp.Expr) -> str:
         """'' when positive, else what stands against it."""
         read = self.read_in(node)
         if read is None:
@@ -133,18 +133,18 @@ class _Reads:
                 return self.fault(node.this)
         return f"it reads {read} in a form in which a missing row may count"
 
-    def scalar(self, node: exp.Expression) -> str:
+    def scalar(self, node: exp.Expr) -> str:
         read = self.read_in(node)
         return f"it compares with a value read from {read}" if read else ""
 
-    def array(self, node: exp.Expression) -> str:
+    def array(self, node: exp.Expr) -> str:
         while isinstance(node, (exp.Paren, exp.Cast)):
             node = node.this
         if isinstance(node, exp.Array) and len(node.expressions) == 1:
             node = node.expressions[0]
         return self.query(node) if isinstance(node, (exp.Select, exp.Subquery, exp.Union)) else self.scalar(node)
 
-    def query(self, node: exp.Expression) -> str:
+    def query(self, node: exp.Expr) -> str:
         read = self.read_in(node)
         if read is None:
             return ""
@@ -171,7 +171,7 @@ class _Reads:
         where = node.args.get("where")
         return self.fault(where.this) if where is not None else ""
 
-    def source(self, node: exp.Expression, read: str) -> str:
+    def source(self, node: exp.Expr, read: str) -> str:
         """Faults of one item in FROM: a table, a parenthesised join, a sub-select."""
         if isinstance(node, exp.Table):
             known = self.catalog.tables.get(TableName(node.db, node.name))
@@ -184,7 +184,7 @@ class _Reads:
             return self.query(node)
         return f"it reads {read} in a form that can't be analysed"
 
-    def joins(self, node: exp.Expression, read: str) -> str:
+    def joins(self, node: exp.Expr, read: str) -> str:
         for join in node.args.get("joins") or []:
             kinds = {str(join.args.get(k) or "").upper() for k in ("side", "kind", "method")}
             if not kinds <= _JOINS_THAT_ONLY_NARROW:

@@ -224,7 +224,7 @@ def registered(c: ClientClass, catalog: Catalog | None) -> str:
 
 
 def same_text(column: str, type_: str | None, value: str) -> str:
-    """Whether a column of any type, as text, is `value` to the byte; for text and uuid in a form that an index serves."""
+    """Whether a column of any type, as text, is `value` to the byte; for text and uuid so that an index serves."""
     exact = f'{column}::text collate "C" = {value}'
     if type_ in ("text", "character varying"):
         return f"{column} = {value} and {exact}"
@@ -292,7 +292,8 @@ def _consent(policies: PolicySet, catalog: Catalog | None, where: dict[str, str]
         )
     names = ", ".join(map(sql.literal, needing))
     # a class that has no case here need not be asked
-    head = f"  if v_class in ({names}) and rules ? v_class then\n    {read}\n    if not v_standing then return {CLOSED}; end if;"
+    guard = f"  if v_class in ({names}) and rules ? v_class then"
+    head = f"{guard}\n    {read}\n    if not v_standing then return {CLOSED}; end if;"
     closure = _closure(policies, "v_consented") if consent.scopes is not None else ""
     return "\n".join(part for part in (head, closure, "  end if;") if part)
 
@@ -311,7 +312,8 @@ def _words(column: str, type_: str | None) -> str:
     if type_ is not None:
         return f"unnest(string_to_array({column}::text, ' '))"
     # without a catalog: text and text[] alike, through jsonb
-    array = f"case jsonb_typeof(to_jsonb({column})) when 'array' then to_jsonb({column}) else to_jsonb(string_to_array({column}::text, ' ')) end"
+    words = f"to_jsonb(string_to_array({column}::text, ' '))"
+    array = f"case jsonb_typeof(to_jsonb({column})) when 'array' then to_jsonb({column}) else {words} end"
     return f"jsonb_array_elements_text({array})"
 
 

@@ -59,19 +59,20 @@ def _class(draft: Draft, name: str, match: MatchEntry, consent: bool) -> ClientC
             hint = f"an id has no space around it and at most {ID_LENGTH} characters"
             draft.error("bad-value", message, (*path, "ids", index), hint)
     prefix = match.client_id_url_prefix
-    if prefix is not None:
-        _url_prefix(draft, name, prefix)
+    if prefix is not None and not _url_prefix(draft, name, prefix):
+        prefix = None
     registry = _registry(draft, name, match.registry) if match.registry else None
     span = draft.document.key_span("classes", name)
     return ClientClass(name, tuple(dict.fromkeys(ids)), prefix, registry, consent, span)
 
 
-def _url_prefix(draft: Draft, name: str, prefix: str) -> None:
-    """An error unless every URL that begins with `prefix` is on one host, at or below one path."""
+def _url_prefix(draft: Draft, name: str, prefix: str) -> bool:
+    """Whether every URL that begins with `prefix` is on one host, at or below one path; an error if not."""
     problem, hint = _prefix_problem(prefix)
     if problem:
         path = ("classes", name, "match", "client_id_url_prefix")
         draft.error("bad-value", f'"{shown(prefix)}" {problem}', path, hint)
+    return not problem
 
 
 def _prefix_problem(prefix: str) -> tuple[str, str]:

@@ -184,7 +184,9 @@ def constant_over_rows(expr: Expr) -> bool:
     return not any(isinstance(n, Col | Raw) for n in expr.walk())
 
 
-def render(expr: Expr, value: Callable[[Token | SetValues], str], qualifier: str = "") -> str:
+def render(  # noqa: C901, PLR0911, PLR0912 - one flat case for each node
+    expr: Expr, value: Callable[[Token | SetValues], str], qualifier: str = ""
+) -> str:
     """SQL text of `expr`; `value` gives the text of what a session carries: a token's value, a set's array.
 
     `qualifier` is put before each column ('r.'); text from `sql:` stays as it is.

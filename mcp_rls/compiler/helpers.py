@@ -160,16 +160,20 @@ declare
   value jsonb;
 begin
 %s
-  value := case when jsonb_typeof(document) = 'object' then document #> path end;
-  return case kind
-    when 'text' then case when jsonb_typeof(value) = 'string' then nullif(value #>> '{}', '') end
-    when 'uuid' then case when jsonb_typeof(value) = 'string' and value #>> '{}' ~ '%s' then value #>> '{}' end
-    when 'boolean' then case when jsonb_typeof(value) = 'boolean' then value #>> '{}' end
-    else case when jsonb_typeof(value) = 'number' and value #>> '{}' ~ '^-?[0-9]{1,19}$' then
-      case when (value #>> '{}')::numeric between
-        case kind when 'integer' then -2147483648 else -9223372036854775808 end and
-        case kind when 'integer' then 2147483647 else 9223372036854775807 end
-      then value #>> '{}' end end
+  value := document #> path;
+  return case jsonb_typeof(value)
+    when 'string' then case
+      when jsonb_typeof(document) <> 'object' then null
+      when kind = 'text' then nullif(value #>> '{}', '')
+      when kind = 'uuid' and value #>> '{}' ~ '%s' then value #>> '{}'
+    end
+    when 'number' then case
+      when jsonb_typeof(document) <> 'object' or value #>> '{}' !~ '^-?[0-9]{1,19}$' then null
+      when kind = 'integer' then case when (value::numeric) between -2147483648 and 2147483647 then value #>> '{}' end
+      when kind = 'bigint' then
+        case when (value::numeric) between -9223372036854775808 and 9223372036854775807 then value #>> '{}' end
+    end
+    when 'boolean' then case when kind = 'boolean' and jsonb_typeof(document) = 'object' then value #>> '{}' end
   end;
 end
 """
@@ -191,7 +195,7 @@ def read_document(version: int | None) -> str:
     if version is None or version < 170000:
         return f"  document := {SCHEMA}.claims();"
     return """  begin
-    document := nullif(current_setting('request.jwt.claims', true), '');
+    document := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
   exception when others then document := null;
   end;"""
 

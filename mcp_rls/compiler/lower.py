@@ -35,7 +35,6 @@ CaseOf = Callable[[list[ResolvedRule], list[ResolvedRule]], Case | None]
 
 def lower(resolved: ResolvedPolicies, actual: State) -> State:
     """The state wanted, given the actual one (for what stays as it is: switches, grants, `as before` policies)."""
-    policies = resolved.policies
     made: list[Policy] = []
     switches: dict[TableName, Switches] = {}
     entries = 0  # the most that one class has in one ceiling
@@ -49,7 +48,9 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
             made += _people(resolved, table)
         elif not before.row_security or (table.table, as_before(table.table).name) in actual.policies:
             made.append(as_before(table.table, place(table.span)))
-    revoked = frozenset(p for p in actual.privileges | actual.revoked if _unwanted(resolved, p))
+    covered = {t.table: t for t in resolved.tables}
+    held = actual.privileges | actual.revoked
+    revoked = frozenset(p for p in held if _unwanted(resolved.policies.roles, covered.get(p.table), p))
     return State(
         installed=True,
         functions={f.signature: f for f in _functions(resolved, made, entries)},
@@ -67,10 +68,9 @@ def _client_ids(resolved: ResolvedPolicies) -> dict[str, str]:
     return ids | dict.fromkeys(policies.identity.direct.ids, "direct")
 
 
-def _unwanted(resolved: ResolvedPolicies, privilege: Privilege) -> bool:
-    """Whether row security can't narrow this grant of a token role (or of PUBLIC), or people rules leave no use for it."""
-    table = next((t for t in resolved.tables if t.table == privilege.table), None)
-    if table is None or privilege.role not in (*resolved.policies.roles, "public"):
+def _unwanted(roles: tuple[str, ...], table: ResolvedTable | None, privilege: Privilege) -> bool:
+    """Whether a token role (or PUBLIC) may not keep this: row security can't narrow it, or people rules have no use."""
+    if table is None or privilege.role not in (*roles, "public"):
         return False
     if privilege.privilege in BLIND_PRIVILEGES:
         return True

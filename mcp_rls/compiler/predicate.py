@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
 
 from mcp_rls.catalog import Table
 from mcp_rls.compiler import expression as e
@@ -38,7 +38,7 @@ TYPES = {
     "TIMESTAMPTZ": "timestamptz",
     "INTERVAL": "interval",
 }
-_COMPARISONS: dict[type[exp.Expression], str] = {
+_COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",
     exp.NEQ: "<>",
     exp.LT: "<",
@@ -54,7 +54,7 @@ _COMPARISONS: dict[type[exp.Expression], str] = {
     exp.ArrayContainsAll: "@>",
     exp.ArrayOverlaps: "&&",
 }
-_ARITHMETIC: dict[type[exp.Expression], str] = {
+_ARITHMETIC: dict[type[exp.Expr], str] = {
     exp.Add: "+",
     exp.Sub: "-",
     exp.Mul: "*",
@@ -87,7 +87,7 @@ class _Reader:
     diagnostics: Diagnostics
     seen: list[str] = field(default_factory=list)
 
-    def place(self, node: exp.Expression | None) -> Span:
+    def place(self, node: exp.Expr | None) -> Span:
         start = (node.meta.get("start") if node is not None else None) or 0
         before = self.condition.text[:start]
         span = self.condition.span
@@ -139,13 +139,13 @@ class _Reader:
 
     # --- operations
 
-    def operand(self, node: exp.Expression) -> e.Expr:
+    def operand(self, node: exp.Expr) -> e.Expr:
         """An operand of a comparison or test: a predicate only in parentheses (see the module's docstring)."""
         if isinstance(node, _PREDICATES):
             raise _Refused("bad-condition", "put parentheses round each side", "(a = b) is true; not (a in (1, 2))")
         return self.read(node)
 
-    def comparison(self, node: exp.Expression, op: str) -> e.Expr:
+    def comparison(self, node: exp.Expr, op: str) -> e.Expr:
         if node.args.get("escape"):
             raise _Refused("bad-condition", "LIKE ... ESCAPE isn't supported", "give the condition as sql:")
         left, right = node.this, node.expression
@@ -199,16 +199,14 @@ class _Reader:
             return self.test(inner, negated=True)
         if isinstance(inner, exp.Between):
             return self.between(inner, negated=True)
-        if isinstance(inner, (exp.NullSafeEQ, exp.NullSafeNEQ)):
-            return e.Prefix("not", self.read(inner))
         return e.Prefix("not", self.read(inner))
 
-    def call(self, node: exp.Expression) -> e.Expr:
+    def call(self, node: exp.Expr) -> e.Expr:
         if isinstance(node, exp.Anonymous):
             name, arguments = str(node.this).lower(), list(node.expressions)
         else:
             name = _function_name(node)
-            arguments = [v for k in node.arg_types for v in _as_list(node.args.get(k)) if isinstance(v, exp.Expression)]
+            arguments = [v for k in node.arg_types for v in _as_list(node.args.get(k)) if isinstance(v, exp.Expr)]
         if name not in FUNCTIONS:
             raise _Refused(
                 "unknown-function",
@@ -220,7 +218,7 @@ class _Reader:
 
     def cast(self, node: exp.Cast) -> e.Expr:
         target = node.to
-        kind = TYPES.get(target.this.name if isinstance(target, exp.DataType) else "")
+        kind = TYPES.get(getattr(target.this, "name", ""))
         if kind is None or target.expressions or type(node) is not exp.Cast:
             known = ", ".join(sorted(set(TYPES.values())))
             raise _Refused("bad-condition", f"a cast to {target.sql('postgres')}", f"casts may be to: {known}")
@@ -234,7 +232,7 @@ class _Reader:
 
     # --- the switch
 
-    def read(self, node: exp.Expression) -> e.Expr:
+    def read(self, node: exp.Expr) -> e.Expr:
         simple = _SIMPLE.get(type(node))
         if simple is not None:
             return simple(self, node)
@@ -253,7 +251,7 @@ def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def _function_name(node: exp.Expression) -> str:
+def _function_name(node: exp.Expr) -> str:
     names = {
         exp.CurrentTimestamp: "now",
         exp.Trim: "btrim",
@@ -271,28 +269,33 @@ def _date_trunc(reader: _Reader, node: exp.TimestampTrunc) -> e.Expr:
     return e.Call("date_trunc", (e.Lit(unit, "string"), reader.operand(node.this)))
 
 
-def _now(_: _Reader, node: exp.Expression) -> e.Expr:
+def _now(_reader: _Reader, _node: exp.Expr) -> e.Expr:
     return e.Call("now", ())
 
 
-_SIMPLE: dict[type[exp.Expression], Callable[[_Reader, exp.Expression], e.Expr]] = {
-    exp.Column: lambda r, n: r.column(n),
-    exp.Literal: lambda r, n: r.literal(n),
+def _array(reader: _Reader, node: exp.Array) -> e.Expr:
+    return e.Array(tuple(reader.operand(item) for item in node.expressions))
+
+
+# Each reader takes the node type that stands beside it; a dict can't say so, hence Any.
+_SIMPLE: dict[type[exp.Expr], Callable[[_Reader, Any], e.Expr]] = {
+    exp.Column: _Reader.column,
+    exp.Literal: _Reader.literal,
     exp.Boolean: lambda _, n: e.TRUE if n.this else e.FALSE,
-    exp.Null: lambda _, n: e.Lit("null", "null"),
+    exp.Null: lambda _r, _n: e.Lit("null", "null"),
     exp.Paren: lambda r, n: r.read(n.this),
     exp.And: lambda r, n: e.conjunction((r.read(n.this), r.read(n.expression))),
     exp.Or: lambda r, n: e.disjunction((r.read(n.this), r.read(n.expression))),
-    exp.Not: lambda r, n: r.negation(n),
+    exp.Not: _Reader.negation,
     exp.Is: lambda r, n: r.test(n, negated=False),
     exp.In: lambda r, n: r.membership(n, negated=False),
     exp.Between: lambda r, n: r.between(n, negated=False),
     exp.Neg: lambda r, n: e.Prefix("-", r.operand(n.this)),
-    exp.Cast: lambda r, n: r.cast(n),
-    exp.Interval: lambda r, n: r.interval(n),
-    exp.Array: lambda r, n: e.Array(tuple(r.operand(i) for i in n.expressions)),
+    exp.Cast: _Reader.cast,
+    exp.Interval: _Reader.interval,
+    exp.Array: _array,
     exp.CurrentTimestamp: _now,
-    exp.CurrentDate: lambda _, n: e.Keyword("current_date"),
+    exp.CurrentDate: lambda _r, _n: e.Keyword("current_date"),
     exp.TimestampTrunc: _date_trunc,
 }
 

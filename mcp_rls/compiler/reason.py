@@ -10,7 +10,7 @@ from mcp_rls.compiler import expression as e
 
 def implies(a: e.Expr, b: e.Expr) -> bool:
     """Whether every row that meets `a` is proved to meet `b`."""
-    if a == b or b == e.TRUE or unsatisfiable(a):
+    if b in (a, e.TRUE) or unsatisfiable(a):
         return True
     if isinstance(b, e.Logic) and b.op == "and":
         return all(implies(a, part) for part in b.operands)
@@ -68,16 +68,18 @@ def _values(a: e.Expr) -> tuple[e.Expr, frozenset[e.Expr]] | None:
     """
     match a:
         case e.Op("=", left, e.Lit(_, "string") as value):
-            pair = (left, frozenset({value}))
+            operand, values = left, [value]
         case e.Op("=", e.Lit(_, "string") as value, right):
-            pair = (right, frozenset({value}))
-        case e.In(operand, items, False) if all(isinstance(i, e.Lit) and i.kind == "string" for i in items):
-            pair = (operand, frozenset(items))
+            operand, values = right, [value]
+        case e.In(member, items, False):
+            operand, values = member, [i for i in items if isinstance(i, e.Lit) and i.kind == "string"]
+            if len(values) != len(items):
+                return None
         case e.Logic("or", operands):
             return _union(operands)
         case _:
             return None
-    return pair if all(isinstance(v, e.Lit) and _one_spelling(v.text) for v in pair[1]) else None
+    return (operand, frozenset(values)) if all(_one_spelling(v.text) for v in values) else None
 
 
 def _union(operands: tuple[e.Expr, ...]) -> tuple[e.Expr, frozenset[e.Expr]] | None:

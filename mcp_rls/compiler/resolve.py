@@ -183,8 +183,11 @@ class _Resolver:
 
     def nullable_negation(self, expr: e.Expr, table: Table, span: Span) -> None:
         for node in expr.walk():
-            negative = (isinstance(node, e.Op) and node.op == "<>") or (
-                isinstance(node, e.In) and node.negated) or (isinstance(node, e.Any) and node.quantifier == "all")  # fmt: skip
+            negative = (
+                (isinstance(node, e.Op) and node.op == "<>")
+                or (isinstance(node, e.In) and node.negated)
+                or (isinstance(node, e.Any) and node.quantifier == "all")
+            )
             for name in e.columns(node) if negative else ():
                 column = table.column(name)
                 if column is not None and not column.not_null:

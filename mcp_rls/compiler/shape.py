@@ -15,7 +15,7 @@ from mcp_rls.document import Document
 from mcp_rls.node import Key
 
 ERROR_LIMIT = 1000  # of errors of shape that are told apart; past it the file is something else
-_HINT_BUDGET = 300_000  # comparisons of names; without it a large file of unknown names takes minutes
+_HINT_BUDGET = 100_000  # comparisons of names; without it a large file of unknown names takes minutes
 _TAGS = frozenset({WORD, LIST, MAPPING})
 
 
@@ -154,9 +154,23 @@ def _report(draft: Draft, error: Any, path: tuple[Key, ...]) -> None:
         code = "yaml-boolean"
     if isinstance(found, bool | int | float) and "text" in wanted:
         hints.append("put it in quotes to make it a text")
-    if found is None:
-        hints.append("leave the key out, or say what it stands for")
+    hints.append(_advice(found, wanted, path))
     draft.error(code, f"{subject}: found {described(found)}, expected {wanted}", path, *hints)
+
+
+def _advice(found: Any, wanted: str, path: tuple[Key, ...]) -> str:
+    """What to write instead, for slips that are made often."""
+    if found is None:
+        return "leave the key out, or say what it stands for"
+    if found == [] and path[-1] in ("clients", "people"):
+        return "clients: none" if path[-1] == "clients" else "people: existing"
+    if isinstance(found, str) and wanted == "a list":
+        return f"write it as a list: [{shown(found)}]"
+    if isinstance(found, dict) and wanted.endswith("a list of rules"):
+        return "begin each rule with a dash"
+    if found in ("none", "read_as_person") and path[:1] == ("tables",) and wanted == "a mapping":
+        return f"{{clients: {found}}}"
+    return ""
 
 
 def _report_unknown(draft: Draft, path: tuple[Key, ...]) -> None:

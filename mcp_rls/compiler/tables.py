@@ -76,7 +76,7 @@ def tables(draft: Draft) -> dict[TableName, TableRules]:
             draft.diagnostics.error("duplicate-key", message, span, "remove one, or merge what they say")
         if name is not None and name.schema not in covered and not draft.damaged("schemas") and covered:
             message = f'table "{shown(key)}" is in schema "{shown(name.schema)}", which isn\'t covered'
-            hint = draft.nearest(name.schema, covered) or f"add it: schemas: [{', '.join(covered[:5])}, ...]"
+            hint = draft.nearest(name.schema, covered) or f'add "{shown(name.schema)}" to schemas'
             draft.diagnostics.error("uncovered-table", message, span, hint)
         rules = _table(draft, key, entry, name or TableName("", key))
         if name is not None:

@@ -167,7 +167,7 @@ def _without_select(draft: Draft, rules: TableRules) -> None:
         blind = [name for name in rule.who if name not in seeing]
         if commands and blind:
             names, verb = _list(blind), " and ".join(commands)
-            message = f'{names} may {verb} rows of "{rules.table}" and select none, so this rule does nothing'
+            message = f'{names} may {verb} rows of "{rules.table}" and select none: for them this rule does nothing'
             hint = f"add a rule: {{who: {blind[0]}, allow: select, ...}}"
             draft.diagnostics.error("write-without-select", message, rule.span, hint)
 
@@ -185,13 +185,13 @@ def _update_mix(draft: Draft, rules: TableRules) -> None:
                 if new_rows[first] != new_rows[index]:
                     mixed.setdefault((first, index), []).append(name)
         for (first, index), names in mixed.items():
-            who = "a person" if side is rules.people else _list(names)
+            who = "a person has" if side is rules.people else _list(names) + " " + _has(names)
             _mixed(draft, rules, updates[first], updates[index], who)
 
 
 def _mixed(draft: Draft, rules: TableRules, first: Rule, rule: Rule, who: str) -> None:
     message = (
-        f'{who} holds two update rules of "{rules.table}" with different new rows, here and on line '
+        f'{who} two update rules of "{rules.table}" with different new rows, here and on line '
         f"{first.span.line}: so {_row(first.rows)} could become {_row(rule.new_row())}, "
         f"and {_row(rule.rows)} become {_row(first.new_row())}"
     )
@@ -205,6 +205,10 @@ def _normal(condition: Condition | None) -> str:
 
 def _row(condition: Condition | None) -> str:
     return f"a row with ({shown(condition.text)})" if condition else "any row"
+
+
+def _has(names: list[str]) -> str:
+    return "has" if len(names) == 1 else "have"
 
 
 def _list(names: list[str]) -> str:

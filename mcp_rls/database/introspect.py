@@ -45,7 +45,7 @@ join pg_type t on t.oid = a.atttypid
 where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f') and {_USER_SCHEMA}
 order by a.attrelid, a.attnum
 """
-_POLICIES = f"""
+_POLICIES = """
 with recursive direct as (
   select p.oid as policy, d.refobjid as relation
   from pg_policy p join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
@@ -81,7 +81,8 @@ select k.conrelid as oid, k.confrelid as target, k.confdeltype::text as on_delet
 from pg_constraint k where k.contype = 'f'
 """
 _PRIVILEGES = f"""
-select c.oid, n.nspname as schema, c.relname as name, coalesce(r.rolname, 'public') as role, x.privilege_type as privilege
+select c.oid, n.nspname as schema, c.relname as name, coalesce(r.rolname, 'public') as role,
+       x.privilege_type as privilege
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 cross join aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) x left join pg_roles r on r.oid = x.grantee
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and x.grantee <> c.relowner and {_USER_SCHEMA}
@@ -212,7 +213,7 @@ def _functions(rows: list[dict[str, Any]], owners: set[str]) -> dict[str, tuple[
                 _VOLATILITY[row["volatility"]],
                 bool(past),
                 row["body"] or "",
-            )  # fmt: skip
+            )
         )
     return {name: tuple(overloads) for name, overloads in found.items()}
 
@@ -223,8 +224,8 @@ def _functions(rows: list[dict[str, Any]], owners: set[str]) -> dict[str, tuple[
 _OUR_FUNCTIONS = f"""
 select f.proname as name, oidvectortypes(f.proargtypes) as arguments, pg_get_functiondef(f.oid) as definition,
        pg_get_function_result(f.oid) as returns,
-       (select array_agg(r.rolname::text order by r.rolname) from aclexplode(f.proacl) x join pg_roles r on r.oid = x.grantee
-        where x.grantee <> f.proowner) as execute
+       (select array_agg(r.rolname::text order by r.rolname)
+        from aclexplode(f.proacl) x join pg_roles r on r.oid = x.grantee where x.grantee <> f.proowner) as execute
 from pg_proc f join pg_namespace n on n.oid = f.pronamespace
 where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 """
@@ -233,7 +234,7 @@ where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str]) -> State:
     """What is ours in this database, with the switches and grants of every table in `schemas`.
 
-    A `source` comes from the manifest when PostgreSQL still prints for the object what was recorded then; else it is ''.
+    A `source` comes from the manifest if PostgreSQL still prints for the object what was recorded; else it is ''.
     """
     covered, token_roles = set(schemas), {*roles, "public"}
     with conn.transaction():
@@ -270,7 +271,8 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
 
 
 def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, str], dict[str, str]]:
-    rows = {r["object"]: r for r in _rows(conn, f"select object, source, printed, place from {SCHEMA}.manifest")}
+    recorded = _rows(conn, f"select object, source, printed, place from {SCHEMA}.manifest")
+    rows: dict[str, Row] = {r["object"]: r for r in recorded}
     known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed()')")
     printed = _rows(conn, f"select object, digest from {SCHEMA}.printed()") if known else []
     ids = _rows(conn, f"select client_id, class from {SCHEMA}.client_ids")

@@ -23,7 +23,7 @@ def typecheck(conn: psycopg.Connection[Any], resolved: ResolvedPolicies, diagnos
                 conn.execute("set local search_path = pg_catalog")
                 conn.execute(b"explain " + query.encode(), prepare=False)
                 # the path is the caller's again when this savepoint is rolled back
-                raise psycopg.Rollback()
+                raise psycopg.Rollback
         except psycopg.Error as error:
             message = error.diag.message_primary or str(error)
             hint = error.diag.message_hint or ""

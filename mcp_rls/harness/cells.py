@@ -7,6 +7,7 @@ in an error, which tells nothing about the other rows, is each row tried alone.
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -169,24 +170,45 @@ class Cells:
     # --- insert ---
 
     def _insert(self) -> CellOutcome:
-        leaked: list[Key] = []
-        worst: Observation | None = None
-        stopped = False
+        leaked: list[tuple[Key, rows.Data, Observation]] = []
+        denial: Observation | None = None
         for key, data in self._copies():
             if any(self._same(data, given) for given in self.freed.inserts):
                 continue
             observation = trials.insert(self.stage, self.table, self._values(data)).observation
             if observation.admitted:
-                leaked.append(key)
-                worst, stopped = observation, stopped or bool(observation.constraint)
-            elif not leaked and (worst is None or observation.errored):
-                worst = observation
+                leaked.append((key, data, observation))
+            elif denial is None or observation.errored:
+                denial = observation
         if leaked:
-            how = "; then a constraint stopped it" if stopped else ""
-            what = f"a copy of {'this row' if len(leaked) == 1 else f'each of these {len(leaked)} rows'}"
-            sentence = f"{self.bearer.spec.name} inserts {what} of {self.table.name}, and no case allows it{how}"
-            return CellOutcome("insert", failed("LEAK", sentence, list(dict.fromkeys(leaked))), worst)
-        return self._unless_errored(worst) if worst else CellOutcome("insert", Finding())
+            return self._leaked_inserts(leaked)
+        return self._unless_errored(denial) if denial else CellOutcome("insert", Finding())
+
+    def _leaked_inserts(self, leaked: list[tuple[Key, rows.Data, Observation]]) -> CellOutcome:
+        _, data, observation = leaked[0]
+        name, count = self.bearer.spec.name, len(leaked)
+        what = "a row" if count == 1 else f"{count} rows"
+        sentence = f"{name} inserts {what} into {self.table.name}, and no case allows it"
+        if observation.constraint:
+            sentence += " (the policies let it through; then a constraint stopped it)"
+        keys = list(dict.fromkeys(k for k, _, _ in leaked))
+        row = rows.StoredRow(tuple(data[c] or "" for c in self.table.primary_key), "", data)
+        finding = failed("LEAK", sentence, keys)
+        finding = replace(finding, row=rows.show_row(row, self.table), hint=self._case_for(data))
+        return CellOutcome("insert", finding, observation)
+
+    def _case_for(self, data: rows.Data) -> str:
+        """The line of a cases file that would allow this row."""
+        telling = self._decisive()
+        needed = {
+            c.name: data[c.name]
+            for c in self.table.columns
+            if not c.generated
+            and (c.name in telling or (c.not_null and not c.has_default))
+            or c.name in self.table.primary_key
+        }
+        values = ", ".join(f"{name}: {'null' if v is None else _yaml(v)}" for name, v in needed.items())
+        return f"- {{as: {self.bearer.spec.name}, insert: {{{self.table.name}: {{{values}}}}}, allowed: true}}"
 
     def _copies(self) -> Iterator[tuple[Key, rows.Data]]:
         """Each row with a fresh key, and again as if it were the person's own."""
@@ -301,6 +323,11 @@ def _fresh(column: Column, value: str, index: int) -> str:
         room = re.search(r"\((\d+)\)", column.type)
         return f"mcp-rls-{index}"[: int(room[1])] if room else f"mcp-rls-{index}"
     return value
+
+
+def _yaml(text: str) -> str:
+    """`text` as a YAML value inside a mapping in braces."""
+    return text if re.fullmatch(r"[\w./-]+", text) else json.dumps(text, ensure_ascii=False)
 
 
 def person_columns(table: Table, there: rows.Snapshot, people: frozenset[str]) -> frozenset[str]:

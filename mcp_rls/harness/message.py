@@ -36,11 +36,14 @@ def compose(
     if observation is not None:
         lines += _block("got", [_got(observation, table)])
     found = [rows.show_row(there[k], table) for k in finding.keys if k in there]
+    if finding.row:
+        found = [finding.row, *(f"a copy of {row}" for row in found)]
     more = [f"and {len(found) - _ROWS} more"] if len(found) > _ROWS else []
     lines += _block("row" if len(found) == 1 else "rows", [*found[:_ROWS], *more])
     lines += deciding_facts(policies, facts, bearer, table, check.command)
     if observation is not None and observation.statement:
         lines += _block("statement", [observation.statement])
+    lines += _block("if meant", [finding.hint] if finding.hint else [])
     lines += _block("case" if check.case else "token at", [str(check.span)] if check.span.path else [])
     return "\n".join(lines)
 

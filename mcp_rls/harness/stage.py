@@ -219,14 +219,24 @@ class Stage:
 
 @contextmanager
 def open_stage(conn: Connection, policies: PolicySet, catalog: Catalog, roles: frozenset[str]) -> Iterator[Stage]:
-    """Yields the stage for one run; everything on it is rolled back. Raises CannotTest when it would prove nothing."""
-    if conn.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-        raise CannotTest("the connection is inside a transaction, which the run would roll back")
+    """Yields the stage for one run; everything on it is rolled back, to where it began if a transaction is open.
+
+    Raises: CannotTest when it would prove nothing.
+    """
     with conn.transaction(force_rollback=True):
+        _alone(conn)
         stage = Stage(conn, policies, catalog)
         preflight(conn, sorted(roles), stage.covered)
         run(conn, f"savepoint {_BASE}")
         yield stage
+
+
+def _alone(conn: Connection) -> None:
+    """Waits for other runs in this database: the same fixtures would block each other half way."""
+    try:
+        run(conn, "set local lock_timeout = '60s'", "select pg_advisory_xact_lock(hashtext('mcp_rls.test'))")
+    except psycopg.errors.LockNotAvailable:
+        raise CannotTest("another test run has been using this database for a minute") from None
 
 
 def _returned_key(table: Table) -> str:

@@ -46,6 +46,8 @@ class Finding:
     verdict: Verdict = Verdict.PASSED
     headline: str = ""
     keys: tuple[Key, ...] = ()  # rows that were seen or changed and must not be, or the other way round
+    row: str = ""  # a row that is not in the table: what was inserted
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mcp_rls.catalog import TableName
     from mcp_rls.compiler.model import Command
-    from mcp_rls.harness.suite import TokenSpec
+    from mcp_rls.harness.suite import Suite
     from mcp_rls.harness.verdict import SuiteResult
     from mcp_rls.plan import Plan
 
@@ -62,9 +62,20 @@ class Results:
     """A test run and the database it ran in, in words; `remarks` says a little more of some tokens."""
 
     result: SuiteResult
+    suite: Suite
     database: str
-    tokens: Mapping[str, TokenSpec] = field(default_factory=dict, repr=False)
     remarks: Mapping[str, str] = field(default_factory=dict)
+
+    def tables(self) -> tuple[TableName, ...]:
+        """Every table that was tried, in the order of the fixtures."""
+        order = {table: number for number, table in enumerate(self.suite.fixtures)}
+        tried = {one.check.table for one in self.result.results}
+        return tuple(sorted(tried, key=lambda table: (order.get(table, len(order)), table)))
+
+    def is_own(self, token: str) -> bool:
+        """Whether it is a token of the app itself, with no client in between."""
+        spec = self.suite.tokens.get(token)
+        return spec is not None and not (spec.class_name or spec.client or spec.raw)
 
 
 @dataclass(frozen=True)

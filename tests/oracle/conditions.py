@@ -66,7 +66,7 @@ def condition(c: Choices, names: Names, depth: int = 2) -> Expr:
     if c.chance(25):
         return Not(condition(c, names, depth - 1))
     operands = tuple(condition(c, names, depth - 1) for _ in range(c.number(2, 3)))
-    return Or(operands) if c.chance(60) else And(operands)
+    return Or(operands) if c.chance(70) else And(operands)
 
 
 def leaf(c: Choices, names: Names) -> Expr:

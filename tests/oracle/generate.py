@@ -10,7 +10,26 @@ from hypothesis import strategies as st
 from . import tokens
 from .choices import Choices, Draw
 from .conditions import DOMAIN, UUIDS, Names, condition
-from .expressions import And, Col, Compare, Expr, Is, Lit, Now, Or, OwnRow, Row, Select, TokenValue, Value, quoted
+from .expressions import (
+    BY_ABSENCE,
+    POSITIVE,
+    And,
+    Col,
+    Compare,
+    Expr,
+    InSet,
+    Is,
+    Lit,
+    Not,
+    Now,
+    Or,
+    OwnRow,
+    Row,
+    Select,
+    TokenValue,
+    Value,
+    quoted,
+)
 from .world import (
     ANON,
     COMMANDS,
@@ -71,9 +90,10 @@ def worlds(draw: Draw) -> World:
     sets: dict[str, NamedSet] = {}
     for name in ("orgs", "members", "Notes")[: c.number(2, 3)]:
         tables.append(_table(c, base, name, tables, sets))
-        if len(sets) < 2 and c.chance(50):
+        if len(sets) < 2 and c.chance(70):
             sets[f"my_{name.lower()}"] = _set(c, base, tables[-1])
-    tables = [_with_rules(c, base, t, sets, tables) for t in tables]
+    whole = _whole(tables)
+    tables = [_with_rules(c, base, t, sets, t.name in whole) for t in tables]
     world = World(
         tables=tuple(_all_used(base, tables)),
         classes=base.classes,
@@ -191,7 +211,7 @@ def _row(c: Choices, base: Base, columns: list[Column] | tuple[Column, ...], key
     row: dict[str, Value] = {"id": key}
     for column in columns[1:]:
         domain = base.domain(column)
-        if column.name == "owner" and c.chance(55):
+        if column.name == "owner" and c.chance(65):
             row[column.name] = base.people[0]
         elif not column.not_null and c.chance(15):
             row[column.name] = None
@@ -224,12 +244,12 @@ def _app_side(c: Choices, table: Table, before: list[Table], base: Base | None) 
         return replace(table, row_security=False, policies=_own_rows(c, table) if c.chance(20) else ())
     if base is None or c.chance(10):
         return replace(table, policies=c.pick((_open(), _open(), ())))
-    style = c.number(0, 3)
+    style = c.number(0, 5)
     if style == 0:
         policies = _own_rows(c, table)
     elif style == 1:
         policies = _wide_read(c, table)
-    elif style == 2:
+    elif style <= 4:
         policies = _reading(c, base, table, before) or _conditional(c, base, table)
     else:
         policies = _conditional(c, base, table)
@@ -279,11 +299,11 @@ def _conditional(c: Choices, base: Base, table: Table) -> tuple[AppPolicy, ...]:
 
 
 def _reading(c: Choices, base: Base, table: Table, before: list[Table]) -> tuple[AppPolicy, ...]:
-    """Policies that look positively into a table made before."""
+    """Policies that look into a table made before; by absence only where `_whole` will let clients see all of it."""
     others = [t for t in before if t.name != "registry"]
     if not others:
         return ()
-    look = lookup(c, table, c.pick(others), ("exists", "in", "any"))
+    look = lookup(c, table, c.pick(others), BY_ABSENCE if c.chance(15) else POSITIVE)
     command = c.pick(("all", "select"))
     own = (AppPolicy("own", "all", _mine(table)),) if command == "select" or c.chance(50) else ()
     return (AppPolicy("by lookup", command, look), *own)
@@ -310,7 +330,20 @@ def lookup(c: Choices, table: Table, other: Table, forms: tuple[str, ...], limit
 # The policy file's side
 
 
-def _with_rules(c: Choices, base: Base, table: Table, sets: Mapping[str, NamedSet], tables: list[Table]) -> Table:
+def _whole(tables: list[Table]) -> frozenset[str]:
+    """Tables that a policy reads by absence, and what their own policies read: clients must see all that people see."""
+    found: set[str] = set()
+    for table in reversed(tables):  # policies look at tables that stand before theirs
+        for policy in table.policies:
+            look = policy.using
+            if isinstance(look, Select) and (look.form in BY_ABSENCE or table.name in found):
+                found.add(look.table)
+    return frozenset(found)
+
+
+def _with_rules(c: Choices, base: Base, table: Table, sets: Mapping[str, NamedSet], whole: bool) -> Table:
+    if whole:
+        return _with_writes(c, base, replace(table, clients="read_as_person"))
     support = table.name in ("registry", "consents")
     if c.chance(8):
         return _with_writes(c, base, replace(table, listed=False))
@@ -350,7 +383,7 @@ def _client_rules(c: Choices, base: Base, table: Table, sets: Mapping[str, Named
     """Rules that obey the language: who changes may see, and one check for all updates of a class."""
     names = _names(base, table, True, sets)
     classes = tuple(kind.name for kind in base.classes)
-    rules = [_client_rule(c, base, names, ("select",), classes, 60)]
+    rules = [_client_rule(c, base, names, ("select",), classes, 65)]
     if c.chance(35):
         rules.append(_client_rule(c, base, names, ("select",), classes, 20))
     readers = tuple(n for n in classes if any(n in rule.who for rule in rules))
@@ -359,7 +392,7 @@ def _client_rules(c: Choices, base: Base, table: Table, sets: Mapping[str, Named
     writes = (COMMANDS[1:], ("insert",), ("update",), ("delete",), ("update", "delete"), ("insert", "update"))
     for _ in range(c.number(2, 3)):
         commands = c.pick(writes)
-        rules.append(_client_rule(c, base, names, commands, classes if commands == ("insert",) else readers, 60))
+        rules.append(_client_rule(c, base, names, commands, classes if commands == ("insert",) else readers, 70))
     return _one_check(rules)
 
 
@@ -367,6 +400,8 @@ def _client_rule(c: Choices, base: Base, names: Names, commands: tuple[str, ...]
     chosen = who if c.chance(75) else c.some(who, 1)
     scopes = c.some(tuple(base.scopes), 1, 2) if c.chance(55) else ()
     rows = None if c.chance(open_percent) else condition(c, names, 2 if commands == ("select",) else 1)
+    if c.chance(15):
+        rows = _by_set(c, names, rows)
     check = None
     if "update" in commands and "insert" not in commands and "delete" not in commands and c.chance(55):
         check = condition(c, names, 1)
@@ -374,6 +409,17 @@ def _client_rule(c: Choices, base: Base, names: Names, commands: tuple[str, ...]
         rows, check = None, rows
     raw = rows is not None and "InSet(" not in repr(rows) and c.chance(5)  # a set has its name in `rows:` only
     return Rule(commands, chosen, scopes, rows, check, raw)
+
+
+def _by_set(c: Choices, names: Names, rows: Expr | None) -> Expr | None:
+    """Membership in a set, or its contrary, in place of or beside other conditions."""
+    fitting = [(column, name) for column in names.columns for name, kind in names.sets.items() if kind == column.type]
+    if not fitting:
+        return rows
+    column, name = c.pick(fitting)
+    found: Expr = InSet(names.col(column), name)
+    found = Not(found) if c.chance(30) else found
+    return found if rows is None else c.pick((found, Or((rows, found)), And((found, rows))))
 
 
 def _one_check(rules: list[Rule]) -> tuple[Rule, ...]:
@@ -416,12 +462,13 @@ def _against_constraint(c: Choices, table: Table, row: dict[str, Value]) -> dict
 
 def _all_used(base: Base, tables: list[Table]) -> list[Table]:
     """A SELECT rule more for classes that no rule names: the file would be refused."""
+    whole = _whole(tables)
     ruled = [t for t in tables if t.listed and not isinstance(t.clients, str)]
     named = {name for t in ruled for rule in t.clients if not isinstance(rule, str) for name in rule.who}
     unused = tuple(kind.name for kind in base.classes if kind.name not in named)
     if not unused:
         return tables
-    last = ruled[-1] if ruled else tables[-1]
+    last = ruled[-1] if ruled else [t for t in tables if t.name not in whole][-1]  # the last table never is
     rules = () if isinstance(last.clients, str) else last.clients
     new = replace(last, listed=True, clients=(*rules, Rule(("select",), unused)))
     return [new if t is last else t for t in tables]

@@ -73,8 +73,9 @@ def _drafts(
             if kind.prefix and c.chance(35):
                 client = c.pick(lookalikes(kind.prefix))
             drafts.append(_draft(c, world, people, client))
-    others = [lambda: _draft(c, world, people, STRANGER), lambda: Draft({}, role=_role(c))]
-    return [*drafts, c.pick(others)()]
+    if c.chance(50):
+        drafts.append(_draft(c, world, people, STRANGER) if c.chance(50) else Draft({}, role=_role(c)))
+    return drafts
 
 
 def _role(c: Choices) -> str:
@@ -82,7 +83,7 @@ def _role(c: Choices) -> str:
 
 
 def _draft(c: Choices, world: World, people: tuple[Value, ...], client: str) -> Draft:
-    draft = Draft({world.person.path: json.dumps(c.pick((people[0], *people)))}, role=_role(c))
+    draft = Draft({world.person.path: json.dumps(c.pick((people[0], people[0], people[0], *people)))}, role=_role(c))
     draft = draft.put(c.pick(world.client), json.dumps(client))
     if world.scope is not None:
         draft = draft.put(world.scope, _scopes(c, tuple(world.scopes)))
@@ -100,7 +101,7 @@ def _valid(claim: Claim) -> tuple[Any, ...]:
 
 
 def _scopes(c: Choices, names: tuple[str, ...]) -> str:
-    words = c.some(names, min(1, len(names))) if c.chance(25) else names
+    words = c.some(names) if c.chance(40) else names
     return json.dumps(list(words) if c.chance(25) else " ".join((*words, "openid")))
 
 

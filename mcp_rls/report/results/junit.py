@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TextIO
-from xml.sax.saxutils import escape, quoteattr  # noqa: S406 - only writes
+from xml.sax.saxutils import escape, quoteattr
 
 from mcp_rls.harness.verdict import CheckResult, Verdict
 from mcp_rls.report import Results
@@ -45,4 +45,6 @@ def _attributes(**values: object) -> str:
 
 def _legal(text: str) -> str:
     """`text` without the characters that XML 1.0 can't hold, not even escaped."""
-    return "".join(c if c in "\t\n" or (c >= " " and not "\ud800" <= c <= "\udfff" and c < "\ufffe") or c > "\uffff" else "\ufffd" for c in text)
+    return "".join(
+        c if c in "\t\n" or " " <= c < "\ud800" or "\ue000" <= c < "\ufffe" or c > "\uffff" else "\ufffd" for c in text
+    )

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TextIO
 
-from rich.box import Box
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.model import COMMANDS
-from mcp_rls.harness.suite import TokenSpec
 from mcp_rls.harness.verdict import Verdict
 from mcp_rls.report import Access, Results, access, console, counted, shown
 
 _LETTERS = {"insert": "i", "update": "u", "delete": "d"}
-_RULE = Box("    \n    \n ─  \n    \n    \n    \n    \n    \n")  # a line under the heading, and no other
 _LONGEST_NAME = 28
-_LONGEST_REMARK = 40
+_SHORTEST_REMARK = 20
+_HELD = "denied everything, as expected"
 
 _Row = Mapping[TableName, Access]
 
@@ -28,12 +25,17 @@ def write(results: Results, out: TextIO) -> None:
     """Tables of tokens by tables, a paragraph for each check that didn't pass, and a line that counts."""
     page = console(out)
     rows = access(results.result)
-    tables = sorted({table for row in rows.values() for table in row})
-    for block in _blocks(page, tables, rows):
-        page.print(_matrix(results, rows, block, page.width))
+    shown_tables, closed = _parted(results, rows)
+    for block in _blocks(page.width, shown_tables, rows):
+        for line in block.lines(results, rows):
+            line.rstrip()
+            page.print(line, soft_wrap=True)
         page.print()
-    if tables:
-        page.print(_legend(rows), soft_wrap=True)
+    if closed:
+        names = ", ".join(shown(str(table)) for table in closed)
+        page.print(Text(f"in no case, and closed to every client's token: {names}"), soft_wrap=True)
+    if rows:
+        page.print(_legend(rows, len(results.tables())))
         page.print()
     for one in results.result.failures:
         style = "bold red" if one.verdict is Verdict.FAILED else "bold magenta"
@@ -45,75 +47,91 @@ def write(results: Results, out: TextIO) -> None:
     page.print(_summary(results), soft_wrap=True)
 
 
+def _parted(results: Results, rows: Mapping[str, _Row]) -> tuple[list[TableName], list[TableName]]:
+    """Tables worth a column, and those without fixtures that nobody got anything from."""
+    worth: list[TableName] = []
+    closed: list[TableName] = []
+    for table in results.tables():
+        found = [row[table] for row in rows.values() if table in row]
+        silent = table not in results.suite.fixtures and all(one.nothing and one.held for one in found)
+        (closed if silent else worth).append(table)
+    return worth, closed
+
+
 # --- what each token could do -----------------------------------------------------------------------------------------
 
 
-def _blocks(page: Console, tables: Sequence[TableName], rows: Mapping[str, _Row]) -> Iterator[list[TableName]]:
-    """The tables in groups that fit side by side."""
-    room = page.width - _name_width(rows)
+@dataclass(frozen=True)
+class _Block:
+    """Tables that stand side by side."""
+
+    tables: tuple[TableName, ...]
+    widths: tuple[int, ...]
+    name_width: int
+    gap: int
+    room: int  # for remarks, at the right
+
+    def lines(self, results: Results, rows: Mapping[str, _Row]) -> Iterator[Text]:
+        headings = [_heading(table) for table in self.tables]
+        for part in (0, 1):
+            texts = [Text(heading[part], "bold") for heading in headings]
+            if any(text.plain for text in texts):
+                yield self.line(Text(), texts)
+        with_remarks = self.room >= _SHORTEST_REMARK
+        for title, names in _groups(results, rows):
+            if title:
+                yield Text(title, "bold green" if title == _HELD else "bold")
+            for name in names:
+                cells = [_cell(rows[name].get(table)) for table in self.tables]
+                remark = Text(_remark(results, name) if with_remarks else "", "dim")
+                remark.truncate(max(self.room, 0), overflow="ellipsis")
+                yield self.line(Text(("  " if title else "") + shown(name)), [*cells, remark])
+
+    def line(self, name: Text, cells: Sequence[Text]) -> Text:
+        name.truncate(self.name_width, overflow="ellipsis", pad=True)
+        for cell, width in zip(cells, self.widths, strict=False):
+            cell.pad_right(max(0, width - cell.cell_len))
+        return Text(" " * self.gap).join([name, *cells])
+
+
+def _blocks(room: int, tables: Sequence[TableName], rows: Mapping[str, _Row]) -> Iterator[_Block]:
+    """The tables in groups that fit side by side; close together if that makes one group of them."""
+    name_width = min(_LONGEST_NAME, max(map(len, rows), default=0)) + 2
+    widths = {table: _column_width(table, rows) for table in tables}
+    gap = 2 if name_width + sum(widths.values()) + 2 * len(tables) <= room else 1
     block: list[TableName] = []
-    used = 0
+    used = name_width
+
+    def made() -> _Block:
+        return _Block(tuple(block), tuple(widths[t] for t in block), name_width, gap, room - used - gap)
+
     for table in tables:
-        width = _column_width(table, rows) + 2
-        if block and used + width > room:
-            yield block
-            block, used = [], 0
+        if block and used + gap + widths[table] > room:
+            yield made()
+            block, used = [], name_width
         block.append(table)
-        used += width
+        used += gap + widths[table]
     if block:
-        yield block
-
-
-def _name_width(rows: Mapping[str, _Row]) -> int:
-    return min(_LONGEST_NAME, max(map(len, rows), default=0)) + 2
+        yield made()
 
 
 def _column_width(table: TableName, rows: Mapping[str, _Row]) -> int:
     cells = [_cell(row.get(table)).cell_len for row in rows.values()]
-    return max(*cells, *(len(part) for part in _heading(table).split("\n")))
-
-
-def _matrix(results: Results, rows: Mapping[str, _Row], tables: Sequence[TableName], width: int) -> Table:
-    matrix = Table(box=_RULE, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    matrix.add_column("", no_wrap=True, max_width=_LONGEST_NAME)
-    used = _name_width(rows)
-    for table in tables:
-        column = _column_width(table, rows)
-        used += column + 2
-        matrix.add_column(_heading(table), no_wrap=True, min_width=column, vertical="bottom")
-    remarks = {name: text[:_LONGEST_REMARK] for name in rows if (text := _remark(results, name))}
-    with_remarks = bool(remarks) and used + max(map(len, remarks.values())) <= width
-    if with_remarks:
-        matrix.add_column("", no_wrap=True)
-    for title, names in _groups(results, rows):
-        if title:
-            matrix.add_row(Text(title, "dim italic"))
-        for name in names:
-            cells = [_cell(rows[name].get(table)) for table in tables]
-            remark = [Text(remarks.get(name, ""), "dim")] if with_remarks else []
-            matrix.add_row(Text(f"{' ' if title else ''}{shown(name)}"), *cells, *remark)
-    return matrix
+    return max(*cells, *map(len, _heading(table)))
 
 
 def _groups(results: Results, rows: Mapping[str, _Row]) -> Iterator[tuple[str, list[str]]]:
     """Names of tokens with a title: the app's own, clients that may do something, those to whom all is denied."""
-    if not results.tokens:
-        yield "", list(rows)
-        return
-    own = [name for name in rows if _is_own(results.tokens.get(name))]
+    own = [name for name in rows if results.is_own(name)]
     nothing = [name for name in rows if name not in own and all(a.nothing for a in rows[name].values())]
     clients = [name for name in rows if name not in own and name not in nothing]
     for title, names in (
         ("in the app itself", own),
         ("through a client", clients),
-        ("denied everything, as expected" if _all_held(rows, nothing) else "denied everything", nothing),
+        (_HELD if _all_held(rows, nothing) else "denied everything", nothing),
     ):
         if names:
             yield title, names
-
-
-def _is_own(token: TokenSpec | None) -> bool:
-    return token is not None and not token.class_name and not token.client and not token.raw
 
 
 def _all_held(rows: Mapping[str, _Row], names: Sequence[str]) -> bool:
@@ -121,22 +139,23 @@ def _all_held(rows: Mapping[str, _Row], names: Sequence[str]) -> bool:
 
 
 def _remark(results: Results, name: str) -> str:
-    token = results.tokens.get(name)
+    """'no consent, assistant, tickets:read'."""
+    token = results.suite.tokens.get(name)
     if name in results.remarks or token is None:
         return results.remarks.get(name, "")
-    client = token.class_name or token.client or ""
     scope = token.scope if isinstance(token.scope, str) else " ".join(token.scope or ())
-    return shown(", ".join(filter(None, (client, scope))))
+    consent = "" if token.consent else "no consent"
+    return shown(", ".join(filter(None, (consent, token.class_name or token.client, scope))))
 
 
-def _heading(table: TableName) -> str:
-    """The table's name, cut in two where it is long and has a joint."""
+def _heading(table: TableName) -> tuple[str, str]:
+    """The table's name on two lines: cut where it is long and has a joint, else on the lower one."""
     name = shown(table.name if table.schema == "public" else str(table))
-    middle = [at for at, c in enumerate(name, 1) if c in "_." and 2 < at < len(name)]
-    if len(name) <= 8 or not middle:
-        return name
-    cut = min(middle, key=lambda at: abs(at - len(name) / 2))
-    return f"{name[:cut]}\n{name[cut:]}"
+    joints = [at for at, c in enumerate(name, 1) if c in "_." and 2 < at < len(name)]
+    if len(name) <= 8 or not joints:
+        return "", name
+    cut = min(joints, key=lambda at: abs(at - len(name) / 2))
+    return name[:cut], name[cut:]
 
 
 def _cell(found: Access | None) -> Text:
@@ -149,13 +168,14 @@ def _cell(found: Access | None) -> Text:
     seen = "·" if found.seen is None else str(found.seen)
     of = f"/{found.there}" if found.there is not None and found.seen else ""
     letters = "".join(_LETTERS[c] for c in COMMANDS if c in found.writes)
-    return Text.assemble((seen, "green" if found.seen else ""), (of, "dim"), " " if letters else "", (letters, "bold"), mark)
+    shares = (seen, "green" if found.seen else ""), (of, "dim")
+    return Text.assemble(*shares, " " if letters else "", (letters, "bold yellow"), mark)
 
 
-def _legend(rows: Mapping[str, _Row]) -> Text:
+def _legend(rows: Mapping[str, _Row], tables: int) -> Text:
     cells = [one for row in rows.values() for one in row.values()]
     parts = ["3/6: sees 3 of 6 rows", "i u d: may insert, update, delete some", "—: nothing at all, tried and denied"]
-    if any(one.seen is None for one in cells):
+    if len(cells) < len(rows) * tables or any(one.seen is None for one in cells):
         parts.append("·: not tried")
     if not all(one.held for one in cells):
         parts.append("✗: not as expected")
