@@ -17,18 +17,14 @@ from mcp_rls.state import State, Switches
 
 # A revision runs in somebody else's transaction: what it sets, it puts back.
 _BEGIN = (
-    (
-        "select set_config('mcp_rls.search_path', current_setting('search_path'), true),"
-        " set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)"
-    ),
+    "select set_config('mcp_rls.search_path', current_setting('search_path'), true)",
+    "select set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)",
     "set local search_path = pg_catalog",
     "set local lock_timeout = '2s'",
 )
 _END = (
-    (
-        "select set_config('search_path', current_setting('mcp_rls.search_path'), true),"
-        " set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)"
-    ),
+    "select set_config('search_path', current_setting('mcp_rls.search_path'), true)",
+    "select set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)",
 )
 
 

@@ -51,25 +51,25 @@ def renderer(policies: PolicySet, *, wrapped: bool = True) -> h.Renderer:
 # --- person and client ------------------------------------------------------------------------------------------------
 
 
-def person(policies: PolicySet, version: int | None) -> Function:
+def person(policies: PolicySet) -> Function:
     claim = policies.identity.person
     body = f"""
 declare
   document jsonb;
 begin
-{h.read_document(version)}
+{h.READ_DOCUMENT}
   return {h.typed(claim)};
 end
 """
     return h.function("person", "", claim.type, body, arguments="", execute=policies.roles)
 
 
-def client(policies: PolicySet, version: int | None) -> Function:
+def client(policies: PolicySet) -> Function:
     body = f"""
 declare
   document jsonb;
 begin
-{h.read_document(version)}
+{h.READ_DOCUMENT}
   return {_client_text(policies)};
 end
 """
@@ -118,7 +118,7 @@ def gate(policies: PolicySet, catalog: Catalog | None, where: dict[str, str], en
     parts = [
         _declarations(policies),
         "begin",
-        h.read_document(catalog.version if catalog else None),
+        h.READ_DOCUMENT,
         f"  v_client := {_client_text(policies)};",
         _without_client(policies),
         _class(policies, catalog, where),

@@ -179,25 +179,24 @@ end
 """
 
 
-def claim(version: int | None, execute: tuple[str, ...]) -> Function:
+def claim(execute: tuple[str, ...]) -> Function:
     """mcp_rls.claim(path, kind): one claim as text that casts to `kind`, or NULL when absent or malformed."""
-    body = _CLAIM % (read_document(version), _UUID)
+    body = _CLAIM % (READ_DOCUMENT, _UUID)
     return function("claim", "path text[], kind text", "text", body, arguments="text[], text", execute=execute)
 
 
-def read_document(version: int | None) -> str:
-    """Statements that set `document` to the claims, or to NULL when they aren't JSON.
-
-    `version` is the server's server_version_num, if known. From 17 on a parallel plan admits the subtransaction of an
-    EXCEPTION block, which is cheaper than to ask whether the text is valid and then to parse it; it also catches a
-    nesting so deep that it exhausts the stack.
-    """
-    if version is None or version < 170000:
-        return f"  document := {SCHEMA}.claims();"
-    return """  begin
-    document := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
-  exception when others then document := null;
-  end;"""
+# Statements that set `document` to the claims, or to NULL when they aren't JSON. From 17 on a parallel plan admits the
+# subtransaction of an EXCEPTION block, which is cheaper than to ask whether the text is valid and then to parse it, and
+# also catches a nesting that exhausts the stack. The version is asked at run time: a revision made on one major may
+# run on another. plpgsql sets up each expression of a function anew in each transaction, some microseconds apiece, so
+# the functions that policies call have as few as can be.
+READ_DOCUMENT = f"""  if current_setting('server_version_num')::integer >= 170000 then
+    begin
+      document := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
+    exception when others then document := null;
+    end;
+  else document := {SCHEMA}.claims();
+  end if;"""
 
 
 # --- what a document says, as plpgsql expressions over the variable `document` ----------------------------------------

@@ -86,7 +86,6 @@ def _unwanted(roles: tuple[str, ...], table: ResolvedTable | None, privilege: Pr
 def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> Iterable[Function]:
     """The static helpers, and of the others those that some policy or set calls."""
     policies = resolved.policies
-    version = resolved.catalog.version if resolved.catalog else None
     spell = claims.renderer(policies)
 
     def where(name: str, expr: e.Expr) -> str:
@@ -97,9 +96,9 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
         for name, parts in resolved.set_queries.items()
     ]
     optional = [
-        claims.person(policies, version),
-        claims.client(policies, version),
-        helpers.claim(version, policies.roles),
+        claims.person(policies),
+        claims.client(policies),
+        helpers.claim(policies.roles),
         *sets,
     ]
     wheres = {n: where(n, x) for n, x in resolved.where.items()}

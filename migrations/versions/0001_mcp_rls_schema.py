@@ -20,7 +20,8 @@ def upgrade() -> None:
     # neither: make function mcp_rls.record(text, text, text)
     # neither: note the functions in the manifest
     for statement in (
-        "select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)",
+        "select set_config('mcp_rls.search_path', current_setting('search_path'), true)",
+        "select set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)",
         "set local search_path = pg_catalog",
         "set local lock_timeout = '2s'",
         "create schema mcp_rls",
@@ -58,7 +59,7 @@ begin
     shape := regexp_replace(raw,
       '"(?:[^"\\\x01-\x1f]|\\["\\/bfnrt]|\\u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"',
       '""', 'g');
-    if shape ~ '[0-9a-zA-Z"][ \t\r\n]+[0-9a-zA-Z"]' or shape ~ '"{4}' then return null; end if;
+    if shape ~ '[0-9a-zA-Z".+-][ \t\r\n]+[0-9a-zA-Z".+-]' or shape ~ '"{4}' then return null; end if;
     shape := regexp_replace(shape, '[ \t\r\n]+', '', 'g');
     shape := regexp_replace(shape,
       '(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{1,99})?(?:[eE][+-]?[0-9]{1,2})?|true|false|null)(?![0-9a-zA-Z.+"-])',
@@ -111,10 +112,11 @@ begin
 end
 $mcp_rls$""",
         "revoke all on function mcp_rls.record(text, text, text) from public",
-        "select mcp_rls.record('function mcp_rls.claims()', 'c024d461910a877317bc3bcfb5151b4f', '')",
+        "select mcp_rls.record('function mcp_rls.claims()', 'e79ce781f1bdfcb84f6f32239425bc7f', '')",
         "select mcp_rls.record('function mcp_rls.printed()', 'f098ad8d806851466eb5fe98c421c962', '')",
         "select mcp_rls.record('function mcp_rls.record(text, text, text)', '6a3627e94e60570261c84d79b8b2201d', '')",
-        "select set_config('search_path', current_setting('mcp_rls.search_path'), true), set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)",
+        "select set_config('search_path', current_setting('mcp_rls.search_path'), true)",
+        "select set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)",
     ):
         op.execute(sa.text(statement.replace(":", r"\:")))
 
@@ -125,7 +127,8 @@ def downgrade() -> None:
     # neither: drop function mcp_rls.record(text, text, text)
     # neither: remove the schema mcp_rls
     for statement in (
-        "select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)",
+        "select set_config('mcp_rls.search_path', current_setting('search_path'), true)",
+        "select set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)",
         "set local search_path = pg_catalog",
         "set local lock_timeout = '2s'",
         "drop function mcp_rls.claims()",
@@ -134,6 +137,7 @@ def downgrade() -> None:
         "drop table mcp_rls.client_ids",
         "drop table mcp_rls.manifest",
         "drop schema mcp_rls",
-        "select set_config('search_path', current_setting('mcp_rls.search_path'), true), set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)",
+        "select set_config('search_path', current_setting('mcp_rls.search_path'), true)",
+        "select set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)",
     ):
         op.execute(sa.text(statement.replace(":", r"\:")))

@@ -323,8 +323,9 @@ def test_the_json_schema_names_what_is_needed():
 
 # --- anything at all
 
-KEYS = """mcp_rls platform schemas identity roles anonymous classes scopes sets tables doors consent claims match ids
-who allow rows check scope implies text type query table columns person client claim registry people clients a b public.t
+KEYS = """mcp_rls platform schemas identity roles anonymous classes scopes sets tables doors consent claims match
+ids who allow rows check scope implies text type query table columns person client claim registry people clients
+a b public.t
 """
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 3), st.floats(allow_nan=False), st.text(max_size=4),
