@@ -73,11 +73,6 @@ class Document:
                     return Span(self.path, below, len(content) - len(content.lstrip()) + 1)
         return Span(self.path, line, column)
 
-    def quoted(self, *keys: Key) -> bool:
-        """Whether the value under `keys` is a text written with quotes or as a block."""
-        node, depth = self._deepest(keys)
-        return depth == len(keys) and isinstance(node.data, str) and not node.plain
-
     def removed(self, *keys: Key) -> bool:
         """Whether `without` took out the value under `keys`, or something inside it."""
         node, depth = self._deepest(keys)

@@ -141,7 +141,6 @@ class _Difference:
         yield self.revokes()
         yield self.installation()
         yield self.functions()
-        yield self.client_ids()
         yield self.new(permissive=False)
         yield self.gone(permissive=True)
         yield self.changed()
@@ -196,17 +195,6 @@ class _Difference:
             yield Operation(
                 (sql.drop_function(f), *self.forgotten(f.object)), f"drop {f.object}", Effect.NEITHER, subject=f.object
             )
-
-    def client_ids(self) -> Iterator[Operation]:
-        before, after = self.actual.client_ids, self.desired.client_ids
-        for client_id, name in after.items():
-            if before.get(client_id) != name:
-                words = f"the client {client_id} is of class {name}"
-                yield Operation((sql.put_client_id(client_id, name),), words, Effect.OPENS, subject=f"class {name}")
-        if self.desired.installed:
-            for client_id in before.keys() - after.keys():
-                words = f"the client {client_id} is of no class"
-                yield Operation((sql.remove_client_id(client_id),), words, Effect.CLOSES, subject=f"client {client_id}")
 
     # --- policies
 

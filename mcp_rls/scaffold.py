@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,7 @@ from mcp_rls.compiler.policy import json_schema, load_policies
 from mcp_rls.resources import bundled
 
 if TYPE_CHECKING:
-    from mcp_rls.compiler.model import PolicySet
-    from mcp_rls.harness.suite import Case, Suite, TokenSpec
+    from mcp_rls.harness.suite import Case, Suite
 
 SCHEMA_LINE = "# yaml-language-server: $schema=./policies.schema.json\n"
 _COPIED = ("schema.sql", "cases.yaml", "README.md")
@@ -27,7 +26,7 @@ file_template = %%(rev)s_%%(slug)s
 """
 _PYTEST_INI = """\
 [pytest]
-testpaths = tests
+testpaths = cases.yaml tests
 rls_policies = policies.yaml
 rls_cases = cases.yaml
 rls_schema = schema.sql
@@ -48,7 +47,7 @@ def test_a_client_sees_what_its_rules_allow(rls):
 
 def test_a_client_that_no_class_knows_sees_nothing(rls):
     token = rls.token({stranger})
-    token.sees("{table}", [])
+    token.sees_nothing("{table}")
 '''
 
 
@@ -114,41 +113,53 @@ def _files(template: Template) -> Iterator[tuple[str, str]]:
 
 
 def _test(template: Template) -> str:
-    """A test of the template's own first case in which a client sees rows, and its twin."""
-    policies, suite = _loaded(template)
+    """A test of the first case in which a client sees rows, and its twin: a client that no class knows."""
+    suite = _suite(template)
     case = next(case for case in suite.cases if _is_clients_look(case, suite))
     token = suite.tokens[case.token]
-    known = {"person": token.person, "class_": token.class_name, "client": token.client, "scope": token.scope}
-    stranger = {**known, "class_": None, "client": "a-client-nobody-knows"}
-    text = _TEST.format(
+    who = {"person": token.person}
+    what = {"scope": token.scope, "claims": dict(token.claims)}
+    return _TEST.format(
         table=case.table,
-        keys=json.dumps(list(case.expect.keys), ensure_ascii=False),
-        allowed=_arguments(known),
-        stranger=_arguments(stranger),
+        keys=_literal(list(case.expect.keys)),
+        allowed=_arguments({**who, "class_": token.class_name, "client": token.client, **what}),
+        stranger=_arguments({**who, "client": "a-client-nobody-knows", **what}),
     )
-    assert policies.classes, "a template has classes of clients"
-    return text
 
 
-def _loaded(template: Template) -> tuple[PolicySet, Suite]:
+def _suite(template: Template) -> Suite:
     from mcp_rls.harness.suite import load_suite
 
     policies, diagnostics = load_policies(template.folder / "policies.yaml")
     assert policies is not None, f"a bundled template is valid: {list(diagnostics)}"
     suite, diagnostics = load_suite(template.folder / "cases.yaml", policies)
     assert suite is not None, f"a bundled template's cases are valid: {list(diagnostics)}"
-    return policies, suite
+    return suite
 
 
 def _is_clients_look(case: Case, suite: Suite) -> bool:
-    token: TokenSpec = suite.tokens[case.token]
-    of_client = bool(token.class_name or token.client) and not token.raw and not token.claims and token.consent
-    return case.command == "select" and case.expect.kind == "sees" and bool(case.expect.keys) and of_client
+    token = suite.tokens[case.token]
+    plain = token.person != "" and token.raw is None and token.consent
+    of_client = token.class_name is not None or token.client is not None
+    return case.expect.kind == "sees" and bool(case.expect.keys) and plain and of_client
 
 
 def _arguments(values: dict[str, object]) -> str:
-    given = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if v}
-    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in given.items())
+    """Keyword arguments, a line each where one line would be long."""
+    given = [f"{name}={_literal(value)}" for name, value in values.items() if value]
+    line = ", ".join(given)
+    return line if len(line) <= 84 else "".join(f"\n        {one}," for one in given) + "\n    "
+
+
+def _literal(value: object) -> str:
+    """The value in Python's words, texts in double quotes."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return repr(value)
 
 
 def next_steps(directory: Path) -> str:

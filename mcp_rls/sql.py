@@ -163,14 +163,3 @@ def record(object_name: str, source: str, place: str) -> str:
 
 def forget(object_name: str) -> str:
     return f"delete from {SCHEMA}.manifest where object = {literal(object_name)}"
-
-
-def put_client_id(client_id: str, class_name: str) -> str:
-    return (
-        f"insert into {SCHEMA}.client_ids (client_id, class) values ({literal(client_id)}, {literal(class_name)})"
-        " on conflict (client_id) do update set class = excluded.class"
-    )
-
-
-def remove_client_id(client_id: str) -> str:
-    return f"delete from {SCHEMA}.client_ids where client_id = {literal(client_id)}"

@@ -104,10 +104,9 @@ class State:
     switches: Mapping[TableName, Switches] = field(default_factory=dict)
     privileges: frozenset[Privilege] = frozenset()
     revoked: frozenset[Privilege] = frozenset()  # taken away by us, given back on the way down
-    client_ids: Mapping[str, str] = field(default_factory=dict)  # client_id -> class, or 'direct'
 
     def __post_init__(self) -> None:
-        for name in ("functions", "policies", "switches", "client_ids"):
+        for name in ("functions", "policies", "switches"):
             object.__setattr__(self, name, MappingProxyType(dict(sorted(getattr(self, name).items()))))
 
     @property
@@ -120,7 +119,6 @@ class State:
             list(self.switches.values()),
             sorted(self.privileges),
             sorted(self.revoked),
-            list(self.client_ids.items()),
         )
 
 

@@ -149,14 +149,6 @@ def test_columns_count_characters():
     assert parsed("{é: 'üü', 日本: x}").span("日本") == Span("f.yaml", 1, 15)
 
 
-def test_quotes_are_remembered():
-    """For those who care how a text was written."""
-    document = parsed(TEXT)
-    assert [document.quoted(key) for key in ("name", "quoted", "block", "list", "none")] == [
-        False, True, True, False, False
-    ]  # fmt: skip
-
-
 def test_booleans_of_yaml_1_1_are_found():
     """As keys and values, in any case, and only without quotes."""
     found = parsed("no: 'no'\na: [Yes, \"yes\", yesterday]\n'on': off\n").old_booleans()

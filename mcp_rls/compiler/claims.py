@@ -1,11 +1,13 @@
 """The policy file's own functions: who the token's person and client are, and which case of a policy is open to it.
 
-`mcp_rls.gate(acting role, rules)` is the heart: -1 for a direct session, 0 for closed, else the number of the case that
+`mcp_rls.gate(acting, rules)` is the heart: -1 for a direct session, 0 for closed, else the number of the case that
 the token's class and scopes open. `rules` is {"class": [[case, "scope", ...], ...]}, the most demanding entry first.
 """
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from itertools import groupby
 
 from mcp_rls import sql
@@ -109,33 +111,63 @@ end
 # --- the gate ---------------------------------------------------------------------------------------------------------
 
 
-def gate(policies: PolicySet, catalog: Catalog | None, where: dict[str, str], entries: int) -> Function:
-    """mcp_rls.gate(acting, rules).
+@dataclass(frozen=True)
+class Decision:
+    """What a file's `gate` and `key` decide by.
 
-    `where` gives the SQL of each registry's and the consent table's `where`, by class and 'consent'; `entries` is the
-    largest number of entries that a class has in any ceiling's rules.
+    `where`: the SQL of each registry's and the consent table's `where`, by class and 'consent'. `entries`: the largest
+    number of entries that a class has in any ceiling's rules.
     """
+
+    policies: PolicySet
+    catalog: Catalog | None
+    where: dict[str, str]
+    entries: int
+
+
+def gate(decision: Decision) -> Function:
+    """mcp_rls.gate(acting, rules): -1 for a direct session, 0 for closed, else the number of the open case."""
+    body = _body(decision, "return v_case;")
+    parameters, types = "acting name, rules jsonb", "name, jsonb"
+    return h.function("gate", parameters, "integer", body, arguments=types, execute=decision.policies.roles)
+
+
+def key(decision: Decision) -> Function:
+    """mcp_rls.key(acting, rules, path, kind): a claim as text if the session is direct or some case is open, else NULL.
+
+    Where clients see all that their person does, a policy compares with this, and asks gate and claim at one price.
+    """
+    body = _body(decision, f"return case when v_case <> {CLOSED} then {h.CLAIM_TEXT} end;")
+    parameters, types = "acting name, rules jsonb, path text[], kind text", "name, jsonb, text[], text"
+    return h.function("key", parameters, "text", body, arguments=types, execute=decision.policies.roles)
+
+
+def _body(decision: Decision, result: str) -> str:
+    """Statements that set `v_case`, then `result`."""
+    policies = decision.policies
     parts = [
         _declarations(policies),
         "begin",
         h.READ_DOCUMENT,
         f"  v_client := {_client_text(policies)};",
         _without_client(policies),
-        _class(policies, catalog, where),
-        _consent(policies, catalog, where),
+        "  else",
+        _class(decision),
+        _consent(decision),
         _token_scopes(policies),
-        _choose(policies, entries),
+        _choose(decision),
+        "  end if;",
+        f"  {result}",
         "end",
     ]
-    body = "\n" + "\n".join(part for part in parts if part) + "\n"
-    arguments = "name, jsonb"
-    return h.function("gate", "acting name, rules jsonb", "integer", body, arguments=arguments, execute=policies.roles)
+    return "\n" + "\n".join(part for part in parts if part) + "\n"
 
 
 def _declarations(policies: PolicySet) -> str:
     lines = [
         "document jsonb;",
         "v_client text;",
+        "v_case integer;",
         "v_class text;",
         *(["v_listed text;"] if not _by_id_alone(policies) else []),
         *(["v_asked jsonb;"] if policies.identity.scope is not None else []),
@@ -145,22 +177,21 @@ def _declarations(policies: PolicySet) -> str:
 
 
 def _without_client(policies: PolicySet) -> str:
-    """Returns for every session that names no valid client."""
+    """The case of every session that names no valid client."""
     absent = " and ".join(f"not {h.present(p)}" for p in policies.identity.client)
     left = "false"
     if policies.anonymous:
         left = f"acting in ({', '.join(map(sql.literal, policies.anonymous))})"
     direct = DIRECT if policies.identity.direct.kind == "no_client" else CLOSED
     return f"""  if v_client is null then
-    return case
+    v_case := case
       -- a setting that holds anything but an object may hide a client: closed
       when jsonb_typeof(document) is distinct from 'object' then case
         when {left} and coalesce(current_setting('request.jwt.claims', true), '') = '' then {DIRECT} else {CLOSED} end
       when {absent} then case
         when {h.typed(policies.identity.person)} is not null then {direct} when {left} then {DIRECT} else {CLOSED} end
       else {CLOSED}
-    end;
-  end if;"""
+    end;"""
 
 
 # --- which class, and does it live
@@ -175,23 +206,36 @@ def _ids_only(c: ClientClass) -> bool:
     return bool(c.ids) and c.client_id_url_prefix is None and c.registry is None
 
 
-def _class(policies: PolicySet, catalog: Catalog | None, where: dict[str, str]) -> str:
+def _listed(policies: PolicySet) -> str:
+    """The class whose `ids` have the client ('direct' for those of a direct session), else NULL.
+
+    Any role can read a function's text, so digests stand there and no id. A look-up in a table would add a third to
+    the price of the whole function.
+    """
+    ids = {i: c.name for c in policies.classes.values() for i in c.ids} | dict.fromkeys(
+        policies.identity.direct.ids, "direct"
+    )
+    digests = {hashlib.sha256(client_id.encode()).hexdigest(): name for client_id, name in ids.items()}
+    table = sql.literal(h.json_text(dict(sorted(digests.items()))))
+    return f"{table}::jsonb ->> encode(sha256(convert_to(v_client, 'UTF8')), 'hex')"
+
+
+def _class(decision: Decision) -> str:
     """`v_class` becomes the first class that matches, if it lives; runs of classes known by id share one test."""
+    policies = decision.policies
     valid = f"({h.typed(policies.identity.person)}) is not null"
-    lookup = f"from {SCHEMA}.client_ids c where c.client_id = v_client"
     if _by_id_alone(policies):
-        return f"  select c.class into v_class {lookup} and {valid};" if policies.classes else ""
-    lines = [f"  select c.class into v_listed {lookup};"]
-    lines.append(f"  if not ({valid}) then return {CLOSED};")
+        return f"    v_class := case when {valid} then {_listed(policies)} end;" if policies.classes else ""
+    lines = [f"    v_listed := {_listed(policies)};", f"    if not ({valid}) then v_class := null;"]
     if policies.identity.direct.kind == "ids":
-        lines.append(f"  elsif v_listed = 'direct' then return {DIRECT};")
+        lines.append("    elsif v_listed = 'direct' then v_class := v_listed;")
     for alone, run in groupby(policies.classes.values(), _ids_only):
         if alone:
             names = ", ".join(sql.literal(c.name) for c in run)
-            lines.append(f"  elsif v_listed in ({names}) then v_class := v_listed;")
+            lines.append(f"    elsif v_listed in ({names}) then v_class := v_listed;")
         else:
-            lines += [f"  elsif {_match(c, catalog)} then {_alive(c, catalog, where)}" for c in run]
-    return "\n".join([*lines, "  end if;"])
+            lines += [f"    elsif {_match(c, decision.catalog)} then {_alive(c, decision)}" for c in run]
+    return "\n".join([*lines, "    end if;"])
 
 
 def _match(c: ClientClass, catalog: Catalog | None) -> str:
@@ -208,13 +252,13 @@ def _match(c: ClientClass, catalog: Catalog | None) -> str:
     return " and ".join(tests)
 
 
-def _alive(c: ClientClass, catalog: Catalog | None, where: dict[str, str]) -> str:
+def _alive(c: ClientClass, decision: Decision) -> str:
     """Life: a disabled member stays one, and is closed; it never falls through to a later class."""
-    if c.registry is None or c.name not in where:
+    if c.registry is None or c.name not in decision.where:
         return f"v_class := {sql.literal(c.name)};"
-    row = f"{registered(c, catalog)} and ({where[c.name]})"
+    row = f"{registered(c, decision.catalog)} and ({decision.where[c.name]})"
     exists = f"exists (select from {sql.table(c.registry.table)} r where {row})"
-    return f"\n    v_class := case when {exists} then {sql.literal(c.name)} end;"
+    return f"\n      v_class := case when {exists} then {sql.literal(c.name)} end;"
 
 
 def registered(c: ClientClass, catalog: Catalog | None) -> str:
@@ -248,12 +292,12 @@ def _token_scopes(policies: PolicySet) -> str:
     if path is None:
         return ""
     value = h.value_of(path)
-    return f"""  v_asked := case
-    when not {h.present(path)} then '[]'
-    when jsonb_typeof({value}) = 'string' then to_jsonb(string_to_array({value} #>> '{{}}', ' '))
-    when jsonb_typeof({value}) = 'array' then
-      case when not jsonb_path_exists({value}, 'strict $[*] ? (@.type() != "string")') then {value} end
-  end;
+    return f"""    v_asked := case
+      when not {h.present(path)} then '[]'
+      when jsonb_typeof({value}) = 'string' then to_jsonb(string_to_array({value} #>> '{{}}', ' '))
+      when jsonb_typeof({value}) = 'array' then
+        case when not jsonb_path_exists({value}, 'strict $[*] ? (@.type() != "string")') then {value} end
+    end;
 {_closure(policies, "v_asked")}"""
 
 
@@ -265,21 +309,22 @@ def _closure(policies: PolicySet, variable: str) -> str:
         for s in policies.scopes.values()
         if s.closure != {s.name}
     ]
-    return f"  {variable} := {variable}\n    || " + "\n    || ".join(added) + ";" if added else ""
+    return f"    {variable} := {variable}\n      || " + "\n      || ".join(added) + ";" if added else ""
 
 
 def _needing_consent(policies: PolicySet) -> list[str]:
     return [name for name in policies.classes if policies.consent_required(name)]
 
 
-def _consent(policies: PolicySet, catalog: Catalog | None, where: dict[str, str]) -> str:
+def _consent(decision: Decision) -> str:
     """No live consent row ends the session's life; the words of all live rows are united in `v_consented`."""
+    policies, catalog = decision.policies, decision.catalog
     consent, needing = policies.consent, _needing_consent(policies)
     if consent is None or not needing:
         return ""
     column = f"g.{sql.ident(consent.client)}"
     grantee = same_text(column, _type(catalog, consent.table, consent.client), "v_client")
-    live = f" and ({where['consent']})" if "consent" in where else ""
+    live = f" and ({decision.where['consent']})" if "consent" in decision.where else ""
     row = f"from {sql.table(consent.table)} g"
     conditions = f"where {_same_person(policies, catalog)} and {grantee}{live}"
     if consent.scopes is None:
@@ -288,14 +333,14 @@ def _consent(policies: PolicySet, catalog: Catalog | None, where: dict[str, str]
         words = _words(f"g.{sql.ident(consent.scopes)}", _type(catalog, consent.table, consent.scopes))
         read = (
             "select count(*) > 0, coalesce(jsonb_agg(word) filter (where word is not null), '[]')\n"
-            f"    into v_standing, v_consented {row} left join lateral {words} word on true\n    {conditions};"
+            f"        into v_standing, v_consented {row} left join lateral {words} word on true\n        {conditions};"
         )
     names = ", ".join(map(sql.literal, needing))
     # a class that has no case here need not be asked
-    guard = f"  if v_class in ({names}) and rules ? v_class then"
-    head = f"{guard}\n    {read}\n    if not v_standing then return {CLOSED}; end if;"
+    head = f"    if v_class in ({names}) and rules ? v_class then\n      {read}"
+    close = "      if not v_standing then v_class := null; end if;"
     closure = _closure(policies, "v_consented") if consent.scopes is not None else ""
-    return "\n".join(part for part in (head, closure, "  end if;") if part)
+    return "\n".join(part for part in (head, close, closure, "    end if;") if part)
 
 
 def _same_person(policies: PolicySet, catalog: Catalog | None) -> str:
@@ -317,8 +362,9 @@ def _words(column: str, type_: str | None) -> str:
     return f"jsonb_array_elements_text({array})"
 
 
-def _choose(policies: PolicySet, entries: int) -> str:
-    """The first entry all of whose scopes are held; entries stand from the most demanding to the least."""
+def _choose(decision: Decision) -> str:
+    """`v_case` becomes the first entry all of whose scopes are held; the most demanding stands first."""
+    policies = decision.policies
 
     def held(entry: str) -> str:
         scopes = f"({entry} - 0)"
@@ -330,11 +376,16 @@ def _choose(policies: PolicySet, entries: int) -> str:
             tests.append(f"(v_class not in ({', '.join(map(sql.literal, narrowing))}) or v_consented @> {scopes})")
         return " and ".join(tests) or f"jsonb_array_length({entry}) = 1"
 
-    arms = [
-        f"    when {held(entry)} then ({entry} ->> 0)::integer"
-        for entry in (f"(rules -> v_class -> {position})" for position in range(entries))
+    arms = [f"      when v_class = 'direct' then {DIRECT}"] if policies.identity.direct.kind == "ids" else []
+    arms += [
+        f"      when {held(entry)} then ({entry} ->> 0)::integer"
+        for entry in (f"(rules -> v_class -> {position})" for position in range(decision.entries))
     ]
-    return "\n".join(["  return case", *arms, f"    else {CLOSED}", "  end;"]) if arms else f"  return {CLOSED};"
+    return (
+        "\n".join(["    v_case := case", *arms, f"      else {CLOSED}", "    end;"])
+        if arms
+        else f"    v_case := {CLOSED};"
+    )
 
 
 def _narrows(policies: PolicySet) -> bool:

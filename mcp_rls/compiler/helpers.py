@@ -32,14 +32,8 @@ INSTALL = (
   place text not null
 )""",
     f"revoke all on table {SCHEMA}.manifest from public",
-    f"""create table {SCHEMA}.client_ids (
-  client_id text primary key,
-  class text not null
-)""",
-    f"revoke all on table {SCHEMA}.client_ids from public",
 )
 UNINSTALL = (
-    f"drop table {SCHEMA}.client_ids",
     f"drop table {SCHEMA}.manifest",
     f"drop schema {SCHEMA}",
 )
@@ -154,34 +148,33 @@ RECORD = function(
     definer=False,
     volatility="volatile",
 )
-_CLAIM = r"""
-declare
-  document jsonb;
-  value jsonb;
-begin
-%s
-  value := document #> path;
-  return case jsonb_typeof(value)
+_FITS = " and ".join(
+    f"(kind <> '{kind}' or (document #>> path)::numeric between {low} and {high})"
+    for kind, low, high in (("integer", -(2**31), 2**31 - 1), ("bigint", -(2**63), 2**63 - 1))
+)
+# The claim at `path` as text that casts to `kind`, or NULL: an expression over variables `document`, `path`, `kind`.
+CLAIM_TEXT = f"""case jsonb_typeof(document #> path)
     when 'string' then case
-      when jsonb_typeof(document) <> 'object' then null
-      when kind = 'text' then nullif(value #>> '{}', '')
-      when kind = 'uuid' and value #>> '{}' ~ '%s' then value #>> '{}'
+      when kind = 'text' then nullif(document #>> path, '')
+      when kind = 'uuid' and document #>> path ~ '{_UUID}' then document #>> path
     end
-    when 'number' then case
-      when jsonb_typeof(document) <> 'object' or value #>> '{}' !~ '^-?[0-9]{1,19}$' then null
-      when kind = 'integer' then case when (value::numeric) between -2147483648 and 2147483647 then value #>> '{}' end
-      when kind = 'bigint' then
-        case when (value::numeric) between -9223372036854775808 and 9223372036854775807 then value #>> '{}' end
+    when 'number' then case when kind in ('integer', 'bigint') and document #>> path ~ '^-?[0-9]{{1,19}}$' then
+      case when {_FITS} then document #>> path end
     end
-    when 'boolean' then case when kind = 'boolean' and jsonb_typeof(document) = 'object' then value #>> '{}' end
-  end;
-end
-"""
+    when 'boolean' then case when kind = 'boolean' then document #>> path end
+  end"""
 
 
 def claim(execute: tuple[str, ...]) -> Function:
     """mcp_rls.claim(path, kind): one claim as text that casts to `kind`, or NULL when absent or malformed."""
-    body = _CLAIM % (READ_DOCUMENT, _UUID)
+    body = f"""
+declare
+  document jsonb;
+begin
+{READ_DOCUMENT}
+  return case when jsonb_typeof(document) = 'object' then {CLAIM_TEXT} end;
+end
+"""
     return function("claim", "path text[], kind text", "text", body, arguments="text[], text", execute=execute)
 
 

@@ -8,11 +8,12 @@ out of the planner's equivalence classes, so nothing in it can be swapped for a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import chain, combinations
 
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
-from mcp_rls.compiler import claims, helpers
+from mcp_rls.compiler import claims, helpers, reason
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
@@ -43,9 +44,12 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         switches[table.table] = Switches(table.table, True, before.force or table.force)
         ceilings = {c: _cases(resolved, table, c, _CASES[c]) for c in COMMANDS if table.clients}
         entries = max([entries, *(len(found) for rules, _ in ceilings.values() for found in rules.values())])
-        made += [_ceiling(resolved, table, c, *case) for c, case in ceilings.items()] or [_closed(resolved, table)]
+        keyed = {c: _keyed(resolved, table, c, *case) for c, case in ceilings.items()}
+        made += [_ceiling(resolved, table, c, keyed[c], *case) for c, case in ceilings.items()]
+        if not ceilings:
+            made.append(_closed(resolved, table))
         if table.people is not None:
-            made += _people(resolved, table)
+            made += _people(resolved, table, keyed)
         elif not before.row_security or (table.table, as_before(table.table).name) in actual.policies:
             made.append(as_before(table.table, place(table.span)))
     covered = {t.table: t for t in resolved.tables}
@@ -58,14 +62,7 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         switches=switches,
         privileges=actual.privileges - revoked,
         revoked=revoked,
-        client_ids=_client_ids(resolved),
     )
-
-
-def _client_ids(resolved: ResolvedPolicies) -> dict[str, str]:
-    policies = resolved.policies
-    ids = {i: c.name for c in policies.classes.values() for i in c.ids}
-    return ids | dict.fromkeys(policies.identity.direct.ids, "direct")
 
 
 def _unwanted(roles: tuple[str, ...], table: ResolvedTable | None, privilege: Privilege) -> bool:
@@ -95,14 +92,16 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
         claims.named_set(policies, policies.sets[name], parts, place(policies.sets[name].span))
         for name, parts in resolved.set_queries.items()
     ]
+    wheres = {n: where(n, x) for n, x in resolved.where.items()}
+    decision = claims.Decision(policies, resolved.catalog, wheres, entries)
+    gate = claims.gate(decision)
     optional = [
         claims.person(policies),
         claims.client(policies),
         helpers.claim(policies.roles),
+        claims.key(decision),
         *sets,
     ]
-    wheres = {n: where(n, x) for n, x in resolved.where.items()}
-    gate = claims.gate(policies, resolved.catalog, wheres, entries)
     text = " ".join([*(f"{p.using} {p.check}" for p in made), *(s.definition for s in sets), gate.definition])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
     return [helpers.CLAIMS, helpers.PRINTED, helpers.RECORD, gate, *called]
@@ -126,18 +125,22 @@ def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Policy:
 
 
 def _ceiling(
-    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, rules: GateRules, cases: list[Case]
+    resolved: ResolvedPolicies,
+    table: ResolvedTable,
+    command: Command,
+    keyed: Texts | None,
+    rules: GateRules,
+    cases: list[Case],
 ) -> Policy:
     name = policy_name(f"{table.table.name} {command}")
-    old = _case(resolved, table, rules, [c[0] for c in cases])
-    new = _case(resolved, table, rules, [c[1] for c in cases]) if command == "update" else old
+    if keyed is None:
+        old = _case(resolved, table, rules, [c[0] for c in cases])
+        new = _case(resolved, table, rules, [c[1] for c in cases]) if command == "update" else old
+        keyed = Texts(None if command == "insert" else old, new if command in ("insert", "update") else None)
     roles = tuple(sorted(resolved.policies.roles))
-    using = None if command == "insert" else old
-    check = new if command in ("insert", "update") else None
     spans = [r.span for r in table.clients if command in r.commands]
-    return Policy(
-        table.table, name, False, command, roles, using, check, place=place(min(spans, default=table.span))
-    ).sealed()
+    at = place(min(spans, default=table.span))
+    return Policy(table.table, name, False, command, roles, keyed.using, keyed.check, place=at).sealed()
 
 
 def _select_case(reads: list[ResolvedRule], _: list[ResolvedRule]) -> Case | None:
@@ -228,28 +231,94 @@ def _case(
 # --- people -----------------------------------------------------------------------------------------------------------
 
 
-def _people(resolved: ResolvedPolicies, table: ResolvedTable) -> list[Policy]:
+@dataclass(frozen=True)
+class Texts:
+    """A policy's expressions."""
+
+    using: str | None
+    check: str | None
+
+
+def _people(resolved: ResolvedPolicies, table: ResolvedTable, keyed: dict[Command, Texts | None]) -> Iterable[Policy]:
     """One permissive policy a command that some people rule allows."""
     assert table.people is not None
-    made = []
+    roles = tuple(sorted(resolved.policies.roles))
     for command in COMMANDS:
         rules = [r for r in table.people if command in r.commands]
         if rules:
-            made.append(_permissive(resolved, table, command, rules))
-    return made
+            old, new = _conditions(command, rules)
+            texts = keyed.get(command) or Texts(_hardened(resolved, table, old), _hardened(resolved, table, new))
+            name = policy_name(f"{table.table.name} people {command}")
+            at = rules[0].place()
+            yield Policy(table.table, name, True, command, roles, texts.using, texts.check, place=at).sealed()
 
 
-def _permissive(
-    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, rules: list[ResolvedRule]
-) -> Policy:
-    spell = claims.renderer(resolved.policies, wrapped=not table.self_reading)
+def _conditions(command: Command, rules: list[ResolvedRule]) -> tuple[e.Expr | None, e.Expr | None]:
+    """What the old and the new row must meet under these people rules; None where the command has no such row."""
+    old = e.disjunction(tuple(r.rows for r in rules)) if command != "insert" else None
+    new = e.disjunction(tuple(r.new_row for r in rules)) if command in ("insert", "update") else None
+    return old, new
+
+
+def _hardened(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None) -> str | None:
+    if expr is None:
+        return None
     facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
+    spell = claims.renderer(resolved.policies, wrapped=not table.self_reading)
+    return e.render(e.harden(expr, facts.indexed if facts else None), spell)
 
-    def either(conditions: Iterable[e.Expr]) -> str:
-        return e.render(e.harden(e.disjunction(tuple(conditions)), facts.indexed if facts else None), spell)
 
-    using = None if command == "insert" else either(r.rows for r in rules)
-    check = either(r.new_row for r in rules) if command in ("insert", "update") else None
-    name = policy_name(f"{table.table.name} people {command}")
-    roles = tuple(sorted(resolved.policies.roles))
-    return Policy(table.table, name, True, command, roles, using, check, place=rules[0].place()).sealed()
+# --- one look at the token instead of two -----------------------------------------------------------------------------
+
+
+def _keyed(
+    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, rules: GateRules, cases: list[Case]
+) -> Texts | None:
+    """People's condition and the ceiling as one expression, where clients see all that their person does; else None.
+
+    The gate is folded into the value that people's condition compares with: `mcp_rls.key` gives it only to a session
+    that is direct or has an open case. Both policies of the command then say the same, PostgreSQL keeps equal
+    conditions once, and the claims are read once a statement (point look-up 1.9 times the hand-written query, not 2.2).
+    """
+    mine = [r for r in table.people or () if command in r.commands]
+    if not mine or not cases or table.self_reading:
+        return None
+    pairs = list(zip((x for x in _conditions(command, mine) if x is not None), zip(*cases, strict=True), strict=True))
+    if not all(reason.implies(person, client) for person, clients in pairs for client in clients):
+        return None
+    opened = {name: _least([frozenset(map(str, entry[1:])) for entry in found]) for name, found in rules.items()}
+    texts = []
+    for expr in _conditions(command, mine):
+        one = (
+            None
+            if expr is None
+            else _with_key(resolved, expr, {n: [[1, *sorted(s)] for s in f] for n, f in opened.items()})
+        )
+        if expr is not None and one is None:
+            return None
+        texts.append(_hardened(resolved, table, one))
+    return Texts(*texts)
+
+
+def _least(scopes: list[frozenset[str]]) -> list[frozenset[str]]:
+    """Those that hold no other: with one case, who holds more has no more."""
+    return [s for s in scopes if not any(other < s for other in scopes)]
+
+
+def _with_key(resolved: ResolvedPolicies, expr: e.Expr, rules: GateRules) -> e.Expr | None:
+    """`expr` with the token's value in one of its conjuncts `column = token.<name>` given by the key, or None."""
+    policies = resolved.policies
+    known = {"person": policies.identity.person, **policies.claims}
+    parts = list(e.conjuncts(expr))
+    for number, part in enumerate(parts):
+        match part:
+            case e.Op("=", e.Col() as column, e.Token(name)) | e.Op("=", e.Token(name), e.Col() as column) if (
+                name in known
+            ):
+                claim = known[name]
+                rule_text = sql.literal(helpers.json_text(rules))
+                where = f"{helpers.path_literal(claim.path)}, {sql.literal(claim.type)}"
+                call = f"{SCHEMA}.key(current_user, {rule_text}::jsonb, {where})"
+                parts[number] = e.Op("=", column, e.Keyword(f"(select {call}::{claim.type})"))
+                return e.conjunction(tuple(parts))
+    return None

@@ -136,6 +136,7 @@ class _Resolver:
             for table in self.catalog.in_schema(schema):
                 if table.kind in COVERED_KINDS and table.name not in self.policies.tables:
                     span = Span(self.policies.path)
+                    self.as_before(table, span)
                     yield ResolvedTable(table.name, False, None, (), False, _reads_itself(self.catalog, table), span)
 
     def resolved(self, name: TableName, rules: TableRules, facts: Table | None) -> ResolvedTable:
@@ -143,6 +144,8 @@ class _Resolver:
         clients = tuple(self.rule(r, facts) for r in self.policies.client_rules(name))
         if people is not None and facts is not None:
             self.people_wider(facts, rules.span)
+        elif facts is not None:
+            self.as_before(facts, rules.span)
         for class_name in self.policies.classes:
             mine = [r for r in clients if class_name in r.who]
             self.updates_within_select(mine, class_name)
@@ -196,6 +199,16 @@ class _Resolver:
                         "use: is distinct from, or add: or ... is null",
                     )  # fmt: skip
 
+    def as_before(self, facts: Table, span: Span) -> None:
+        if not facts.row_security:
+            self.diagnostics.note(
+                "as-before-open",
+                f'row security of "{facts.name}" was off: everybody but clients keeps all its rows',
+                span,
+                "give the table people rules, or policies of your own",
+                subject=f"table {facts.name}",
+            )
+
     def people_wider(self, facts: Table, span: Span) -> None:
         """Permissive policies add up: rules of ours beside another's policy for the same roles limit nobody."""
         for policy in facts.policies:
@@ -217,7 +230,13 @@ class _Resolver:
     def updates_within_select(self, rules: list[ResolvedRule], class_name: str) -> None:
         """An UPDATE whose new row the class may never see is an error; one not proved visible a warning."""
         seen = e.disjunction(tuple(r.rows for r in rules if "select" in r.commands))
-        for rule in (r for r in rules if "update" in r.commands):
+        updates = [r for r in rules if "update" in r.commands]
+        if len({r.new_row for r in updates}) > 1:
+            message = (
+                f'the update rules of "{class_name}" have different checks: a row that one of them may touch could'
+            )
+            self.diagnostics.error("update-rules-mix", f"{message} get what another allows", updates[-1].span)
+        for rule in updates:
             if reason.disjoint(rule.new_row, seen):
                 self.diagnostics.error(
                     "check-disjoint",

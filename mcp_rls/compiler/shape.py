@@ -59,7 +59,8 @@ class Draft:
 
     def knows(self, section: str, name: str) -> bool:
         """Whether a section has that key; one that isn't a mapping might."""
-        return name in self.names(section) or not isinstance(self.written.get(section, {}), dict)
+        entries = self.written.get(section, {})
+        return not isinstance(entries, dict) or name in entries
 
     def damaged(self, *path: Key) -> bool:
         """Whether something under `path` was left out: what is missing then may have been there."""

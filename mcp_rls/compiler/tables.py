@@ -9,7 +9,7 @@ from typing import Literal
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.identity import condition, table_name, user_writable
 from mcp_rls.compiler.model import NamedSet, Rule, TableRules
-from mcp_rls.compiler.schema import SET_NAME, ClientRule, PeopleRule, TableEntry
+from mcp_rls.compiler.schema import CLAIM_TYPE_ALIASES, SET_NAME, ClientRule, PeopleRule, TableEntry
 from mcp_rls.compiler.shape import Draft, shown
 from mcp_rls.node import Key
 
@@ -23,7 +23,6 @@ _TYPES = frozenset(
     "timestamp without time zone",
     "time without time zone",
 }
-_TYPE_ALIASES = {"int": "integer", "int4": "integer", "int8": "bigint", "string": "text", "bool": "boolean"}
 _MODIFIER = re.compile(r"\s*\(\s*\d+\s*(?:,\s*\d+\s*)?\)")
 _OWN_TYPE = re.compile(r'(?:"[^"]+"|[a-z_][a-z0-9_]*)\.(?:"[^"]+"|[a-z_][a-z0-9_]*)')
 _PERSON = re.compile(r"\btoken\s*\.\s*person\b", re.IGNORECASE)
@@ -52,7 +51,7 @@ def sets(draft: Draft) -> dict[str, NamedSet]:
 def _type(draft: Draft, text: str, path: tuple[Key, ...]) -> str:
     """The SQL type that `text` names."""
     name = " ".join(text.lower().split())
-    name = _TYPE_ALIASES.get(name, name)
+    name = CLAIM_TYPE_ALIASES.get(name, name)
     if _MODIFIER.sub("", name) in _TYPES or _OWN_TYPE.fullmatch(text):
         return name if _MODIFIER.sub("", name) in _TYPES else text
     if text.endswith("[]"):

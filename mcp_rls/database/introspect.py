@@ -241,7 +241,7 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         path = conn.execute("select current_setting('search_path')").fetchone()
         conn.execute(_PIN)
         installed = bool(_rows(conn, f"select from pg_class where oid = to_regclass('{SCHEMA}.manifest')"))
-        manifest, printed, client_ids = _manifest(conn) if installed else ({}, {}, {})
+        manifest, printed = _manifest(conn) if installed else ({}, {})
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _POLICIES)
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
         conn.execute("select set_config('search_path', %s, true)", path)
@@ -266,17 +266,15 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
             if p["oid"] in names and p["role"] in token_roles
         ),
         revoked=frozenset(_privilege(row["object"]) for row in manifest.values() if row["source"] == "revoked"),
-        client_ids=client_ids,
     )
 
 
-def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, str], dict[str, str]]:
+def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, str]]:
     recorded = _rows(conn, f"select object, source, printed, place from {SCHEMA}.manifest")
     rows: dict[str, Row] = {r["object"]: r for r in recorded}
     known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed()')")
     printed = _rows(conn, f"select object, digest from {SCHEMA}.printed()") if known else []
-    ids = _rows(conn, f"select client_id, class from {SCHEMA}.client_ids")
-    return rows, {p["object"]: p["digest"] for p in printed}, {i["client_id"]: i["class"] for i in ids}
+    return rows, {p["object"]: p["digest"] for p in printed}
 
 
 def _with_source(value: Any, source: Callable[[str], str]) -> Any:

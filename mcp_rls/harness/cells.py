@@ -203,9 +203,8 @@ class Cells:
         needed = {
             c.name: data[c.name]
             for c in self.table.columns
+            if c.name in telling or c.name in self.table.primary_key or (c.not_null and not c.has_default)
             if not c.generated
-            and (c.name in telling or (c.not_null and not c.has_default))
-            or c.name in self.table.primary_key
         }
         values = ", ".join(f"{name}: {'null' if v is None else _yaml(v)}" for name, v in needed.items())
         return f"- {{as: {self.bearer.spec.name}, insert: {{{self.table.name}: {{{values}}}}}, allowed: true}}"

@@ -72,6 +72,8 @@ class Stage:
     def facts(self, role: str) -> RoleFacts:
         """What the catalog says about an acting role, read once."""
         if role not in self._facts:
+            if self._acting:
+                run(self.conn, _BACK, "reset role")  # the last statement may have ended in an error
             self._facts[role] = role_facts(self.conn, role, self.covered)
         return self._facts[role]
 

@@ -85,14 +85,16 @@ def perform(stage: Stage, case: Case) -> Inserted:
         return Inserted(select(stage, table))
     if case.command == "insert":
         return insert(stage, table, rows.literals(table, case.values))
-    clause = rows.where(table, case.where)
-    statement = (
-        rows.update(table, rows.literals(table, case.values), clause)
-        if case.command == "update"
-        else rows.delete(table, clause)
-    )
-    observation = write(stage, table, case.command, statement)
+    observation = write(stage, table, case.command, statement(table, case))
     return Inserted(replace(observation, found=len(matched(stage, table, case))))
+
+
+def statement(table: Table, case: Case, *, blind: bool = False) -> str:
+    """The UPDATE or DELETE of a case; `blind`: without its WHERE."""
+    clause = "" if blind else rows.where(table, case.where)
+    if case.command == "delete":
+        return rows.delete(table, clause)
+    return rows.update(table, rows.literals(table, case.values), clause)
 
 
 def matched(stage: Stage, table: Table, case: Case) -> tuple[Key, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Protocol, TypeVar
 
 from hypothesis import strategies as st
@@ -15,7 +15,7 @@ class Draw(Protocol):
     def __call__(self, strategy: st.SearchStrategy[int]) -> int: ...
 
 
-@lru_cache(maxsize=None)
+@cache
 def _below(count: int) -> st.SearchStrategy[int]:
     return st.integers(0, count - 1)
 

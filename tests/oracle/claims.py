@@ -88,9 +88,7 @@ def document(text: str | None) -> dict[str, Any] | Document:
     """The object that a claims text holds, numbers as `Number`."""
     if text is None or text == "":
         return Document.NONE
-    decoder = json.JSONDecoder(
-        object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=_refuse
-    )
+    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=_refuse)
     try:
         value = decoder.decode(text)
         return _checked(value) if isinstance(value, dict) else Document.BROKEN
@@ -110,7 +108,7 @@ def at(claims: dict[str, Any], path: Path) -> Any:
     return value
 
 
-def typed(claims: dict[str, Any], claim: Claim) -> None | bool | int | str:
+def typed(claims: dict[str, Any], claim: Claim) -> bool | int | str | None:
     """The claim's value, or None when it is absent or not of its type."""
     value = at(claims, claim.path)
     if claim.type == "text":

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 Value = None | bool | int | str
-Row = Mapping[str, Value]
+Row = Mapping[str, Any]  # of Values; a text[] is a tuple
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 APP_PERSON = "nullif(current_setting('app.person', true), '')"

@@ -33,7 +33,7 @@ def main() -> int:
         prepare(connection)
         campaign = Campaign(connection)
         finding = campaign.run(arguments.judgements, arguments.seed, progress, not arguments.no_shrink)
-    print("", file=sys.stderr)
+    print(file=sys.stderr)
     if finding:
         print(finding)
     print(_summary(campaign, arguments.seed, time.monotonic() - progress.start, 1 if finding else 0))
@@ -63,7 +63,9 @@ class _Progress:
         if now - self.shown > 0.2:
             self.shown = now
             rate = tally.judgements / max(now - self.start, 0.001)
-            line = f"\r{tally.judgements:>9,} of {self.target:,} judgements, {tally.worlds} worlds, {rate:,.0f} a second "
+            line = (
+                f"\r{tally.judgements:>9,} of {self.target:,} judgements, {tally.worlds} worlds, {rate:,.0f} a second "
+            )
             print(line, end="", file=sys.stderr, flush=True)
 
 

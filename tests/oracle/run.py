@@ -29,7 +29,10 @@ create or replace function pg_temp.judge(
 language plpgsql as $$
 declare answers text[] := '{}'; seen text; state text; message text;
 begin
-    perform set_config('request.jwt.claims', claims, true), set_config('app.person', person, true);
+    perform set_config('app.person', person, true);
+    if claims is not null then
+        perform set_config('request.jwt.claims', claims, true);
+    end if;
     for i in 1 .. cardinality(statements) loop
         begin
             perform set_config('oracle.target', targets[i], true), set_config('role', role, true);
@@ -280,7 +283,7 @@ def _needs(command: str) -> tuple[str, ...]:
     """The privileges that a statement of this form needs."""
     if command == "upsert":
         return ("insert", "update", "select")
-    first = command.split()[0]
+    first = command.split(maxsplit=1)[0]
     return (first,) if command == first else ("select", "update") if first == "select" else (first, "select")
 
 
@@ -346,7 +349,9 @@ def _same_person(session: Session, twin: Session) -> bool:
     return same and session.kind == "client" and twin.kind == "direct"
 
 
-def _gains(world: World, token: Token, checks: tuple[Check, ...], mine: list[str], twins: list[str]) -> list[Disagreement]:
+def _gains(
+    world: World, token: Token, checks: tuple[Check, ...], mine: list[str], twins: list[str]
+) -> list[Disagreement]:
     """Rows that a client saw or changed and its person doesn't: by PostgreSQL's own answers alone."""
     found = []
     for check, client, person in zip(checks, mine, twins, strict=True):

@@ -16,6 +16,12 @@ STRANGER = "https://stranger.example/client"
 _NUMBERS = ("7", "7.0", "1e2", "1.5e1", "-0", "0e5", "2147483648", "9223372036854775808", "1e400", "1E-2", "3.0e0")
 
 
+_ODD_MEMBERS = (
+    '"1e400": 1e400', '"n": 1e200000', '"n": 1e-20000', '"n": [1E+5]', f'"deep": {"[" * 200}{"]" * 200}', '"": 0',
+    '"Client_ID": 7', '"x": "\\u0000"', '"x": "\\ud800"', '"\\udc00": 1', '"x": "\\ud83d\\ude00"',
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Draft:
     """Claims as raw JSON texts by path, so that they may hold what no JSON library writes."""
@@ -44,7 +50,9 @@ def _members(raw: Mapping[Path, str]) -> str:
     return ", ".join(parts)
 
 
-def tokens(c: Choices, world: World, people: tuple[Value, ...], clients: Mapping[str, tuple[str, ...]]) -> tuple[Token, ...]:
+def tokens(
+    c: Choices, world: World, people: tuple[Value, ...], clients: Mapping[str, tuple[str, ...]]
+) -> tuple[Token, ...]:
     """Tokens of each kind, the half of them with something off; each that names a person is followed by its twin.
 
     `clients`: for each class, ids of its members.
@@ -63,9 +71,7 @@ def tokens(c: Choices, world: World, people: tuple[Value, ...], clients: Mapping
     return (*found, *twins)
 
 
-def _drafts(
-    c: Choices, world: World, people: tuple[Value, ...], clients: Mapping[str, tuple[str, ...]]
-) -> list[Draft]:
+def _drafts(c: Choices, world: World, people: tuple[Value, ...], clients: Mapping[str, tuple[str, ...]]) -> list[Draft]:
     drafts = [twin(world, _draft(c, world, people, STRANGER))]
     for kind in world.classes:
         for _ in range(c.number(1, 3)):
@@ -161,14 +167,18 @@ def _scope_off(c: Choices, world: World, draft: Draft) -> Draft:
         f" {spaced} ", f"{spaced} {spaced}", " ".join([*(f"s{i}" for i in range(3000)), *words]), ",".join(words), "*",
         "\u00a0".join(words), words[0].split(":")[0], "".join(words),
     ]  # fmt: skip
-    values = [words, [spaced], [*words, 7], [*words, None], [words], [], [*words, *words], [*words, ""], {w: True for w in words}]
+    arrays = [words, [spaced], [*words, 7], [*words, None], [words], [], [*words, *words], [*words, ""]]
+    values = [*arrays, dict.fromkeys(words, True)]
     raws = ["null", "7", "true", "{}", f'["{words[0]}", 1e400]']
     return draft.put(world.scope, c.pick([*raws, *map(json.dumps, texts), *map(json.dumps, values)]))
 
 
 def _person_off(c: Choices, world: World, draft: Draft) -> Draft:
     now = _text_at(draft, world.person.path)
-    texts = ["", now.upper(), now.replace("-", ""), "{" + now + "}", now + "\n", now + " ", now[:-1], now + "0", "null", "x" * 10_000]
+    texts = [
+        "", now.upper(), now.replace("-", ""), "{" + now + "}", now + "\n", now + " ", now[:-1], now + "0", "null",
+        "x" * 10_000,
+    ]  # fmt: skip
     raws = ["null", "[]", "{}", "true", json.dumps([now]), *_NUMBERS, '"\\u0041"']
     return draft.put(world.person.path, c.pick([*map(json.dumps, texts), *raws]))
 
@@ -185,16 +195,15 @@ def _shape_off(c: Choices, world: World, draft: Draft) -> Draft:
     path = c.pick((world.person.path, *world.client, *([world.scope] if world.scope else [])))
     root, kept = json.dumps(path[0]), draft.raw.get(path, "null")
     doubled = kept if len(path) == 1 else "{" + _members({path[1:]: kept}) + "}"
-    odd = c.pick(('"1e400": 1e400', '"n": 1e200000', '"n": 1e-20000', '"n": [1E+5]', f'"deep": {"[" * 200}{"]" * 200}', '"": 0', '"Client_ID": 7'))
     choices = [
         lambda: draft.drop(path),
         lambda: replace(draft, before=f"{root}: {c.pick(('7', 'null', '{}', '[[]]'))}"),  # the last wins
         lambda: replace(draft, after=f"{root}: {c.pick(('7', 'null', '{}', doubled))}"),
-        lambda: replace(draft, after=odd),
-        lambda: replace(draft, after=c.pick(('"x": "\\u0000"', '"x": "\\ud800"', '"\\udc00": 1', '"x": "\\ud83d\\ude00"'))),
-    ]  # fmt: skip
+        lambda: replace(draft, after=c.pick(_ODD_MEMBERS)),
+        lambda: replace(draft, after=c.pick(_ODD_MEMBERS)),
+    ]
     if len(path) > 1:
-        choices.append(lambda: draft.drop(path).put(path[:1], c.pick(('7', '"x"', "null", "[]", "{}"))))
+        choices.append(lambda: draft.drop(path).put(path[:1], c.pick(("7", '"x"', "null", "[]", "{}"))))
     return c.pick(choices)()
 
 
@@ -203,7 +212,7 @@ DOCUMENTS: tuple[Callable[[str], str | None], ...] = (
     lambda text: "null",
     lambda text: "[]",
     lambda text: f"[{text}]",
-    lambda text: json.dumps(text),
+    json.dumps,
     lambda text: "7",
     lambda text: "true",
     lambda text: " ",

@@ -41,8 +41,8 @@ def write(results: Results, out: TextIO) -> None:
         style = "bold red" if one.verdict is Verdict.FAILED else "bold magenta"
         first, *rest = (one.message or one.headline).splitlines()
         page.print(Text(shown(first), style), soft_wrap=True)
-        for line in rest:
-            page.print(shown(line), soft_wrap=True)
+        for detail in rest:
+            page.print(shown(detail), soft_wrap=True)
         page.print()
     page.print(_summary(results), soft_wrap=True)
 
