@@ -39,7 +39,7 @@ STRANGERS = {"lints", "report"}
 FENCES = {
     "ruamel": "document",
     "sqlglot": "sql compiler lints",
-    "alembic": "alembic_plugin runtime",
+    "alembic": "alembic_plugin runtime demo",  # the demo runs `upgrade head` as its user would
     "sqlalchemy": "alembic_plugin runtime",
     "click": "cli demo report",
     "rich": "cli demo report",

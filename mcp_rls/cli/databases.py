@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,8 @@ def revision(file: Path, message: str, target: Target, config: Path) -> None:
             return
         down = alembic_plugin.way_back(prepared.actual, prepared.desired)
         try:
-            path = alembic_plugin.write_revision(config, message, prepared.plan, down, database=place.url)
+            with redirect_stdout(sys.stderr):  # Alembic says what it writes
+                path = alembic_plugin.write_revision(config, message, prepared.plan, down, database=place.url)
         except (alembic_plugin.NotAtHead, alembic_plugin.CommandError) as error:  # type: ignore[attr-defined]
             raise Problem(str(error)) from error
     click.echo(path)

@@ -58,7 +58,7 @@ def problem_of(error: Exception) -> str | None:
 def _loaded(*names: str) -> tuple[type, ...]:
     """The classes of modules that are loaded, named in pairs of module and class."""
     pairs = zip(names[::2], names[1::2], strict=True)
-    return tuple(getattr(sys.modules[module], name) for module, name in pairs if module in sys.modules)
+    return tuple(getattr(sys.modules[module], name) for module, name in pairs if sys.modules.get(module))
 
 
 def _refused_by_postgresql(error: Any) -> str:

@@ -17,6 +17,7 @@ from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.model import ClaimPath, ClientClass, NamedSet, PolicySet
 from mcp_rls.state import SCHEMA, Function
 
+MAX_CLIENT_ID = 2048  # characters; a longer one is of no class
 DIRECT = -1
 CLOSED = 0
 
@@ -82,9 +83,7 @@ def _client_text(policies: PolicySet) -> str:
     """The client claim, NULL when absent or malformed; the first path where anything stands decides."""
 
     def text(path: ClaimPath) -> str:
-        value = h.value_of(path)
-        content = f"({value} #>> '{{}}')"
-        return f"case when jsonb_typeof({value}) = 'string' and length({content}) between 1 and 2048 then {content} end"
+        return f"case when jsonb_typeof({h.value_of(path)}) = 'string' then nullif({h.text_of(path)}, '') end"
 
     paths = policies.identity.client
     if len(paths) == 1:
@@ -137,7 +136,7 @@ def key(decision: Decision) -> Function:
 
     Where clients see all that their person does, a policy compares with this, and asks gate and claim at one price.
     """
-    body = _body(decision, f"return case when v_case <> {CLOSED} then {h.CLAIM_TEXT} end;")
+    body = _body(decision, f"if v_case = {CLOSED} then return null; end if;\n{h.RETURN_CLAIM}")
     parameters, types = "acting name, rules jsonb, path text[], kind text", "name, jsonb, text[], text"
     return h.function("key", parameters, "text", body, arguments=types, execute=decision.policies.roles)
 
@@ -189,7 +188,7 @@ def _without_client(policies: PolicySet) -> str:
       when jsonb_typeof(document) is distinct from 'object' then case
         when {left} and coalesce(current_setting('request.jwt.claims', true), '') = '' then {DIRECT} else {CLOSED} end
       when {absent} then case
-        when {h.typed(policies.identity.person)} is not null then {direct} when {left} then {DIRECT} else {CLOSED} end
+        when {h.valid(policies.identity.person)} then {direct} when {left} then {DIRECT} else {CLOSED} end
       else {CLOSED}
     end;"""
 
@@ -223,10 +222,10 @@ def _listed(policies: PolicySet) -> str:
 def _class(decision: Decision) -> str:
     """`v_class` becomes the first class that matches, if it lives; runs of classes known by id share one test."""
     policies = decision.policies
-    valid = f"({h.typed(policies.identity.person)}) is not null"
+    valid = h.valid(policies.identity.person)
     if _by_id_alone(policies):
         return f"    v_class := case when {valid} then {_listed(policies)} end;" if policies.classes else ""
-    lines = [f"    v_listed := {_listed(policies)};", f"    if not ({valid}) then v_class := null;"]
+    lines = [f"    v_listed := {_listed(policies)};", f"    if not coalesce({valid}, false) then v_class := null;"]
     if policies.identity.direct.kind == "ids":
         lines.append("    elsif v_listed = 'direct' then v_class := v_listed;")
     for alone, run in groupby(policies.classes.values(), _ids_only):
@@ -245,10 +244,15 @@ def _match(c: ClientClass, catalog: Catalog | None) -> str:
         tests.append(f"v_listed = {sql.literal(c.name)}")
     if c.client_id_url_prefix is not None:
         # a URL that starts right and then leaves its folder, or isn't one string of plain characters, is no match
-        tests.append(f"starts_with(v_client, {sql.literal(c.client_id_url_prefix)})")
+        tests.append(
+            f"starts_with(v_client, {sql.literal(c.client_id_url_prefix)}) and length(v_client) <= {MAX_CLIENT_ID}"
+        )
         tests.append(r"v_client !~ '[^!-~]|[\\#]|/\.\.?(/|\?|$)|%2[eEfF]|%5[cC]'")
     if c.registry is not None:
-        tests.append(f"exists (select from {sql.table(c.registry.table)} r where {registered(c, catalog)})")
+        row = registered(c, catalog)
+        tests.append(
+            f"length(v_client) <= {MAX_CLIENT_ID} and exists (select from {sql.table(c.registry.table)} r where {row})"
+        )
     return " and ".join(tests)
 
 
@@ -292,12 +296,15 @@ def _token_scopes(policies: PolicySet) -> str:
     if path is None:
         return ""
     value = h.value_of(path)
-    return f"""    v_asked := case
-      when not {h.present(path)} then '[]'
-      when jsonb_typeof({value}) = 'string' then to_jsonb(string_to_array({value} #>> '{{}}', ' '))
-      when jsonb_typeof({value}) = 'array' then
-        case when not jsonb_path_exists({value}, 'strict $[*] ? (@.type() != "string")') then {value} end
-    end;
+    return f"""    if jsonb_typeof({value}) = 'string' then
+      v_asked := to_jsonb(string_to_array({h.text_of(path)}, ' '));
+    else
+      v_asked := case
+        when not {h.present(path)} then '[]'
+        when jsonb_typeof({value}) = 'array' then
+          case when not jsonb_path_exists({value}, 'strict $[*] ? (@.type() != "string")') then {value} end
+      end;
+    end if;
 {_closure(policies, "v_asked")}"""
 
 

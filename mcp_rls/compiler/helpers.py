@@ -148,21 +148,24 @@ RECORD = function(
     definer=False,
     volatility="volatile",
 )
-_FITS = " and ".join(
-    f"(kind <> '{kind}' or (document #>> path)::numeric between {low} and {high})"
-    for kind, low, high in (("integer", -(2**31), 2**31 - 1), ("bigint", -(2**63), 2**63 - 1))
-)
-# The claim at `path` as text that casts to `kind`, or NULL: an expression over variables `document`, `path`, `kind`.
-CLAIM_TEXT = f"""case jsonb_typeof(document #> path)
-    when 'string' then case
-      when kind = 'text' then nullif(document #>> path, '')
-      when kind = 'uuid' and document #>> path ~ '{_UUID}' then document #>> path
-    end
-    when 'number' then case when kind in ('integer', 'bigint') and document #>> path ~ '^-?[0-9]{{1,19}}$' then
-      case when {_FITS} then document #>> path end
-    end
-    when 'boolean' then case when kind = 'boolean' then document #>> path end
-  end"""
+
+# Statements that return the claim at `path` as text that casts to `kind`, or fall through. Branches, not one CASE: each
+# function in an expression costs its set-up in each transaction, whether it is reached or not.
+RETURN_CLAIM = f"""  if kind = 'uuid' then
+    if jsonb_typeof(document #> path) = 'string' and document #>> path ~ '{_UUID}' then
+      return document #>> path;
+    end if;
+  elsif kind = 'text' then
+    if jsonb_typeof(document #> path) = 'string' then return nullif(document #>> path, ''); end if;
+  elsif kind = 'boolean' then
+    if jsonb_typeof(document #> path) = 'boolean' then return document #>> path; end if;
+  elsif jsonb_typeof(document #> path) = 'number' and document #>> path ~ '^-?[0-9]{{1,19}}$' then
+    if kind = 'integer' then
+      if (document #>> path)::numeric between {-(2**31)} and {2**31 - 1} then return document #>> path; end if;
+    elsif (document #>> path)::numeric between {-(2**63)} and {2**63 - 1} then return document #>> path;
+    end if;
+  end if;
+  return null;"""
 
 
 def claim(execute: tuple[str, ...]) -> Function:
@@ -172,7 +175,8 @@ declare
   document jsonb;
 begin
 {READ_DOCUMENT}
-  return case when jsonb_typeof(document) = 'object' then {CLAIM_TEXT} end;
+  if jsonb_typeof(document) <> 'object' then return null; end if;
+{RETURN_CLAIM}
 end
 """
     return function("claim", "path text[], kind text", "text", body, arguments="text[], text", execute=execute)
@@ -207,6 +211,13 @@ def value_of(path: ClaimPath) -> str:
     return f"(document #> {path_literal(path)})"
 
 
+def text_of(path: ClaimPath) -> str:
+    """The value at `path` as text: of a string, its content."""
+    if len(path) == 1:
+        return f"(document ->> {sql.literal(path[0])})"
+    return f"(document #>> {path_literal(path)})"
+
+
 def present(path: ClaimPath) -> str:
     """Whether the claim is there in any form: a parent that is no object counts, for it can't be looked into."""
     key = sql.literal(path[-1])
@@ -219,20 +230,23 @@ def present(path: ClaimPath) -> str:
     return "(" + " and ".join(tests) + ")" * (len(path) - 1) + ")"
 
 
+def valid(claim: Claim) -> str:
+    """Whether the claim is there and well-formed: true, false or NULL; never an error."""
+    value, text = value_of(claim.path), text_of(claim.path)
+    if claim.type == "text":
+        return f"(jsonb_typeof({value}) = 'string' and {text} <> '')"
+    if claim.type == "uuid":
+        return f"(jsonb_typeof({value}) = 'string' and {text} ~ '{_UUID}')"
+    if claim.type == "boolean":
+        return f"(jsonb_typeof({value}) = 'boolean')"
+    bits = 31 if claim.type == "integer" else 63
+    fits = f"case when {text} ~ '^-?[0-9]{{1,19}}$' then {text}::numeric between {-(2**bits)} and {2**bits - 1} end"
+    return f"(jsonb_typeof({value}) = 'number' and {fits})"
+
+
 def typed(claim: Claim) -> str:
     """The claim as a value of its type, NULL when absent or malformed; never an error."""
-    value, text = value_of(claim.path), f"({value_of(claim.path)} #>> '{{}}')"
-    if claim.type == "text":
-        return f"case when jsonb_typeof({value}) = 'string' then nullif({text}, '') end"
-    if claim.type == "boolean":
-        return f"case when jsonb_typeof({value}) = 'boolean' then {text}::boolean end"
-    if claim.type == "uuid":
-        return f"case when jsonb_typeof({value}) = 'string' then case when {text} ~ '{_UUID}' then {text}::uuid end end"
-    low, high = (
-        ("-2147483648", "2147483647") if claim.type == "integer" else ("-9223372036854775808", "9223372036854775807")
-    )
-    fits = f"case when {text}::numeric between {low} and {high} then {text}::{claim.type} end"
-    return f"case when jsonb_typeof({value}) = 'number' then case when {text} ~ '^-?[0-9]{{1,19}}$' then {fits} end end"
+    return f"case when {valid(claim)} then {text_of(claim.path)}::{claim.type} end"
 
 
 def json_text(value: object) -> str:

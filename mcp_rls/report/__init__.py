@@ -169,6 +169,9 @@ def annotation(level: str, message: str, **properties: object) -> str:
 
 
 def _escaped(text: str, also: str = "") -> str:
-    for character in "%\r\n" + also:
+    """As GitHub's runner undoes it; other control characters made visible, since the log is shown in terminals too."""
+    lines = [shown(line) for line in text.splitlines()] or [""]
+    text = "\n".join(lines)
+    for character in "%\n" + also:
         text = text.replace(character, f"%{ord(character):02X}")
     return text

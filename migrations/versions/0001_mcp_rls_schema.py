@@ -33,11 +33,6 @@ def upgrade() -> None:
   place text not null
 )""",
         "revoke all on table mcp_rls.manifest from public",
-        r"""create table mcp_rls.client_ids (
-  client_id text primary key,
-  class text not null
-)""",
-        "revoke all on table mcp_rls.client_ids from public",
         r"""create or replace function mcp_rls.claims() returns jsonb
 language plpgsql stable parallel safe security definer
   set search_path = pg_catalog, pg_temp
@@ -134,7 +129,6 @@ def downgrade() -> None:
         "drop function mcp_rls.claims()",
         "drop function mcp_rls.printed()",
         "drop function mcp_rls.record(text, text, text)",
-        "drop table mcp_rls.client_ids",
         "drop table mcp_rls.manifest",
         "drop schema mcp_rls",
         "select set_config('search_path', current_setting('mcp_rls.search_path'), true)",

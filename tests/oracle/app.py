@@ -2,7 +2,37 @@
 
 from __future__ import annotations
 
-IMPORTS
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from .choices import Choices
+from .conditions import DOMAIN, Names, condition
+from .expressions import (
+    BY_ABSENCE,
+    POSITIVE,
+    And,
+    Col,
+    Compare,
+    Expr,
+    Is,
+    Lit,
+    Now,
+    Or,
+    OwnRow,
+    Row,
+    Select,
+    TokenValue,
+    Value,
+    quoted,
+)
+from .world import ANON, COMMANDS, USER, AppPolicy, Claim, ClientClass, Column, Consent, NamedSet, Table
+
+COLUMN_TYPE = {"uuid": "uuid", "text": "text", "integer": "int", "bigint": "int", "boolean": "bool"}
+CLIENT_UUID = "9a8b7c6d-5e4f-4a2b-9c0d-9e8f7a6b5c4d"
+OTHER_UUID = "9a8b7c6d-5e4f-4a2b-9c0d-9e8f7a6b5c4e"
+CLIENTS = (CLIENT_UUID, 'ann\'s "agent"', OTHER_UUID, "https://claude.ai/x")
+PREFIXES = ("https://claude.ai/", "https://claude.ai/mcp", "https://agents.example:8443/a/")
+
 
 @dataclass(frozen=True)
 class Base:
@@ -26,9 +56,9 @@ class Base:
         return types | ({"client": "text"} if client else {})
 
 
-def _registry_table(c: Choices) -> Table:
-    kind = c.pick(("text", "text", "uuid"))
-    ids: tuple[Value, ...] = (CLIENT_UUID, OTHER_UUID) if kind == "uuid" else CLIENTS
+def registry_table(c: Choices) -> Table:
+    kind = c.pick(("text", "text", "uuid", "int"))
+    ids: tuple[Value, ...] = {"uuid": (CLIENT_UUID, OTHER_UUID), "int": (7, 8)}.get(kind, CLIENTS)
     columns = (
         Column("id", "int", True),
         Column("client", kind),
@@ -43,7 +73,7 @@ def _registry_table(c: Choices) -> Table:
     return _app_side(c, Table("registry", columns, tuple(rows)), [], None)
 
 
-def _consent(c: Choices, base: Base) -> tuple[Consent | None, Table | None]:
+def consent_table(c: Choices, base: Base) -> tuple[Consent | None, Table | None]:
     if not c.chance(55):
         return None, None
     scopes = c.pick(("text", "text[]", "text[]", ""))
@@ -53,7 +83,7 @@ def _consent(c: Choices, base: Base) -> tuple[Consent | None, Table | None]:
     if scopes:
         columns.append(Column("granted", scopes))
     rows = tuple(_consent_row(c, base, number, client, scopes) for number in range(1, c.number(7, 10)))
-    where = _life(c, "active", "until")
+    where = life(c, "active", "until")
     table = _app_side(c, Table("consents", tuple(columns), rows), [], base)
     return Consent("consents", "owner", "client", "granted" if scopes else None, where), table
 
@@ -73,10 +103,10 @@ def _consent_row(c: Choices, base: Base, number: int, client: str, scopes: str) 
         return row | {"granted": None if c.chance(5) else odd.join(word or "" for word in words)}
     if c.chance(10):
         words = (*words, None)
-    return row | {"granted": None if c.chance(5) else words}  # type: ignore[dict-item]
+    return row | {"granted": None if c.chance(5) else words}
 
 
-def _life(c: Choices, flag: str, until: str) -> Expr | None:
+def life(c: Choices, flag: str, until: str) -> Expr | None:
     """The `where` of a registry or a consent table: none, a flag, a time, or both."""
     ends = Or((Is(Col(until), "null"), Compare(">", Col(until), Now())))
     return c.pick((Col(flag), ends, And((Col(flag), ends)), None))
@@ -87,7 +117,7 @@ def _life_values(c: Choices) -> tuple[Value, Value]:
     return c.pick((True, True, True, True, False, None)), c.pick((None, 2, 2, None, None, -1))
 
 
-def _table(c: Choices, base: Base, name: str, before: list[Table], sets: Mapping[str, NamedSet]) -> Table:
+def app_table(c: Choices, base: Base, name: str, before: list[Table], sets: Mapping[str, NamedSet]) -> Table:
     columns = [Column("id", "int", True), Column("owner", base.person_type, c.chance(30))]
     pool = [
         ("org", "uuid"),
@@ -98,11 +128,11 @@ def _table(c: Choices, base: Base, name: str, before: list[Table], sets: Mapping
         ("Kind", "text"),
     ]
     columns += [Column(column, kind, c.chance(35)) for column, kind in c.some(pool, 2, 4)]
-    rows = tuple(_row(c, base, columns, number) for number in range(1, c.number(5, 7)))
+    rows = tuple(random_row(c, base, columns, number) for number in range(1, c.number(5, 7)))
     return _app_side(c, Table(name, tuple(columns), rows), before, base)
 
 
-def _row(c: Choices, base: Base, columns: list[Column] | tuple[Column, ...], key: int) -> Row:
+def random_row(c: Choices, base: Base, columns: list[Column] | tuple[Column, ...], key: int) -> Row:
     """A row of which the person that most tokens are of has the most."""
     row: dict[str, Value] = {"id": key}
     for column in columns[1:]:
@@ -116,22 +146,22 @@ def _row(c: Choices, base: Base, columns: list[Column] | tuple[Column, ...], key
     return row
 
 
-def _names(base: Base, table: Table, client: bool, sets: Mapping[str, NamedSet]) -> Names:
+def names_of(base: Base, table: Table, client: bool, sets: Mapping[str, NamedSet]) -> Names:
     columns = tuple(col for col in table.columns if col.name != "id" and col.type in DOMAIN)
     domain = dict(DOMAIN) | {base.person_type: (*base.people, *DOMAIN[base.person_type])}
     types = {name: found.type for name, found in sets.items()}
     return Names(columns, base.token_types(client), types, domain=domain)
 
 
-def _set(c: Choices, base: Base, table: Table) -> NamedSet:
+def own_set(c: Choices, base: Base, table: Table) -> NamedSet:
     column = c.pick(tuple(col for col in table.columns[1:] if col.type in ("uuid", "text", "int")))
     mine: Expr = Compare("=", Col("owner"), TokenValue("person"))
     if c.chance(40):
-        mine = And((mine, condition(c, _names(base, table, False, {}), 1)))
+        mine = And((mine, condition(c, names_of(base, table, False, {}), 1)))
     return NamedSet(column.type, table.name, column.name, mine)
 
 
-# The app's own side
+# Its own policies
 
 
 def _app_side(c: Choices, table: Table, before: list[Table], base: Base | None) -> Table:
@@ -181,7 +211,7 @@ def _wide_read(c: Choices, table: Table) -> tuple[AppPolicy, ...]:
 
 
 def _app_condition(c: Choices, base: Base, table: Table) -> Expr:
-    names = replace(_names(base, table, False, {}), tokens={}, qualifier=quoted(table.name))
+    names = replace(names_of(base, table, False, {}), tokens={}, qualifier=quoted(table.name))
     return condition(c, names, 2)
 
 
@@ -221,5 +251,3 @@ def lookup(c: Choices, table: Table, other: Table, forms: tuple[str, ...], limit
         return Select(form, other.name, mine if c.chance(60) else Lit(True), operand, inner.name, limit)
     same = Compare("=", joined, operand)
     return Select(form, other.name, And((same, mine)) if c.chance(60) else same, limit=limit)
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 
 import psycopg
 from hypothesis import HealthCheck, Phase, given, settings
@@ -41,8 +42,8 @@ class Campaign:
     installer: Installer = product
     tally: Tally = field(default_factory=Tally)
     refusals: int = 0
-    found: Finding | None = None
-    simplest: World | None = None
+    _finding: Finding | None = None
+    _simplest: World | None = None
 
     def world(self, world: World) -> None:
         """Judges one world. Raises: Finding."""
@@ -65,36 +66,33 @@ class Campaign:
     ) -> Finding | None:
         """The first finding, as small as it gets, or None after so many judgements."""
         phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
-        batch = 0
-        while self.tally.judgements < judgements:
-            batch += 1
 
-            @seeded(seed * 100_003 + batch)
-            @settings(
-                max_examples=_BATCH,
-                database=None,
-                deadline=None,
-                phases=phases,
-                report_multiple_bugs=False,
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(worlds())
-            def examples(world: World) -> None:
-                if self.found is None and batch > 1 and world == self.simplest:
-                    return
-                self.simplest = self.simplest or world  # each batch begins with it
-                if self.found is None and self.tally.judgements >= judgements:
-                    raise _Enough
-                try:
-                    self.world(world)
-                except Finding as finding:
-                    self.found = finding  # from here on worlds are only judged to make it smaller
-                    raise
-                finally:
-                    progress(self.tally)
-
+        @settings(
+            max_examples=_BATCH,
+            database=None,
+            deadline=None,
+            phases=phases,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(worlds())
+        def batch(world: World) -> None:
+            if self._finding is None and world == self._simplest:
+                return
+            self._simplest = self._simplest or world  # every batch begins with it
+            if self._finding is None and self.tally.judgements >= judgements:
+                raise _Enough
             try:
-                examples()
+                self.world(world)
+            except Finding as finding:
+                self._finding = finding  # from here on worlds are only judged to make it smaller
+                raise
+            finally:
+                progress(self.tally)
+
+        for number in count(1):
+            try:
+                seeded(seed * 100_003 + number)(batch)()
             except Finding as finding:
                 return finding  # the smallest
             except _Enough:

@@ -1,4 +1,4 @@
-"""A thin hand on Hypothesis' `draw`: every choice is one small integer, which is fast and shrinks towards the first option."""
+"""A thin hand on Hypothesis' `draw`: every choice is one small integer, fast, and shrinks towards the first option."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Design section 3 in plain Python: what one token may do in one world.
 
-`Session` decides what a token is, once. Its `visible`, `insert`, `update` and `delete` then answer for one row, and say what
-PostgreSQL would: the person's permissive policies ORed, every restrictive one and the ceiling ANDed to them.
+`Session` decides what a token is, once. Its `visible`, `insert`, `update` and `delete` then answer for one row, and
+say what PostgreSQL would: the person's permissive policies ORed, every restrictive one and the ceiling ANDed to them.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Session:
         return next((k for k in self.world.classes if self._is_member(k)), None)
 
     def _is_member(self, kind: ClientClass) -> bool:
+        assert isinstance(self.client, str)
         registered: frozenset[str] = frozenset()
         if kind.registry:
             registered = frozenset(str(row[kind.registry.id]) for row in self._registrations(kind))
@@ -161,8 +162,9 @@ class Session:
     # The person's side
 
     def privileged(self, table: Table, command: str) -> bool:
-        """Whether the role still has the privilege: rules for people leave only what they need."""
-        return isinstance(table.people, str) or any(command in rule.commands for rule in table.people)
+        """Whether the role has the privilege, and still has it: rules for people leave only what they need."""
+        needed = isinstance(table.people, str) or any(command in rule.commands for rule in table.people)
+        return needed and command in table.granted
 
     def _person(self, table: Table, command: str, row: Row, new: bool) -> bool:
         if not isinstance(table.people, str):
@@ -250,11 +252,11 @@ class Session:
 
 def _consented_words(rows: Iterable[Row], column: str) -> set[str]:
     """The words of a scopes column: text holds them between blanks, text[] as a tuple."""
-    found: set[str] = set()
+    found: set[Any] = set()
     for row in rows:
         value: Any = row[column]
         found.update(value.split(" ") if isinstance(value, str) else value or ())
-    return found - {"", None}  # type: ignore[arg-type]
+    return found - {"", None}
 
 
 def _condition(rule: Rule, command: str, new: bool) -> Expr | None:

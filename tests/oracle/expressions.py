@@ -1,4 +1,4 @@
-"""Small expression trees with two readings: `sql()` gives PostgreSQL text, `value()` its result in SQL's three-valued logic.
+"""Small expression trees with two readings: PostgreSQL text, `sql()`, and a result in three-valued logic, `value()`.
 
 Values are None (NULL), bool, int and str; a uuid is its canonical text; a timestamptz is an int, days from now().
 """
@@ -92,7 +92,8 @@ class Col(Expr):
         return f"{prefix}.{quoted(self.name)}" if prefix else quoted(self.name)
 
     def value(self, scope: Scope) -> Value:
-        return scope.rows[self.alias][self.name]
+        value: Value = scope.rows[self.alias][self.name]
+        return value
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,8 @@ class Compare(Expr):
             return None
         if self.operator in ("=", "<>"):
             return (left == right) is (self.operator == "=")
-        assert isinstance(left, int) and isinstance(right, int)
+        assert isinstance(left, int)
+        assert isinstance(right, int)
         return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[self.operator]
 
 

@@ -1,6 +1,7 @@
-"""python tests/oracle/fuzz.py --judgements 100000 [--seed N]: PostgreSQL against the evaluator, for as long as you like.
+"""python tests/oracle/fuzz.py --judgements 100000 [--seed N]: PostgreSQL against the evaluator, as long as you like.
 
-Exit 0: no disagreement, and enough was allowed to mean something. 1: a disagreement, printed in full, or too little allowed.
+Exit 0: no disagreement, and enough was allowed to mean something. 1: a disagreement, printed in full, or too little
+allowed.
 """
 
 from __future__ import annotations
@@ -71,10 +72,10 @@ class _Progress:
 
 def _summary(campaign: Campaign, seed: int, seconds: float, findings: int) -> str:
     tally = campaign.tally
+    made = f"{tally.judgements:,} judgements, {tally.worlds:,} worlds, {tally.tokens:,} tokens"
     lines = [
-        f"{tally.judgements:,} judgements, {tally.worlds:,} worlds, {tally.tokens:,} tokens, {findings} disagreements"
-        f" (seed {seed}, {seconds:.0f} s)",
-        f"policy files rightly refused: {campaign.refusals} {dict(tally.refused) or ''}",
+        f"{made}, {findings} disagreements (seed {seed}, {seconds:.0f} s)",
+        f"policy files rightly refused: {campaign.refusals} {dict(tally.refused) or ''}".rstrip(),
     ]
     for command in COMMANDS:
         for who, shares in (("clients of a known class", tally.shares), ("all sessions", tally.all_shares)):

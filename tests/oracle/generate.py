@@ -1,58 +1,27 @@
-"""Hypothesis strategies for whole worlds: a schema with an app's own policies, rows, a policy file for it, and tokens."""
+"""Hypothesis strategies for whole worlds: a schema with policies of its own, rows, a policy file, and tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from . import tokens
+from .app import CLIENTS, PREFIXES, Base, app_table, consent_table, life, own_set, registry_table
 from .choices import Choices, Draw
-from .conditions import DOMAIN, UUIDS, Names, condition
-from .expressions import (
-    BY_ABSENCE,
-    POSITIVE,
-    And,
-    Col,
-    Compare,
-    Expr,
-    InSet,
-    Is,
-    Lit,
-    Not,
-    Now,
-    Or,
-    OwnRow,
-    Row,
-    Select,
-    TokenValue,
-    Value,
-    quoted,
-)
-from .world import (
-    ANON,
-    COMMANDS,
-    USER,
-    AppPolicy,
-    Change,
-    Claim,
-    ClientClass,
-    Column,
-    Consent,
-    NamedSet,
-    Registry,
-    Rule,
-    Table,
-    World,
-)
+from .conditions import UUIDS
+from .expressions import Value
+from .rules import all_used, used_only, whole_tables, with_rules
+from .tokens import members, tokens
+from .world import Claim, ClientClass, NamedSet, Path, Registry, World
 
-COLUMN_TYPE = {"uuid": "uuid", "text": "text", "integer": "int", "bigint": "int", "boolean": "bool"}
-SCOPES = ("docs:read", "docs:write", "admin", "mail")
-CLIENT_UUID = "9a8b7c6d-5e4f-4a2b-9c0d-9e8f7a6b5c4d"
-OTHER_UUID = "9a8b7c6d-5e4f-4a2b-9c0d-9e8f7a6b5c4e"
-CLIENTS = (CLIENT_UUID, "crm-agent", OTHER_UUID, "https://claude.ai/x")
-PREFIXES = ("https://claude.ai/", "https://claude.ai/mcp", "https://agents.example:8443/a/")
+SCOPES = ("docs:read", "docs:write", "admin", "o'mail")
+CLIENT_PATHS: tuple[tuple[Path, ...], ...] = (
+    (("client_id",),),
+    (("client_id",), ("azp",)),
+    (("act", "client"),),
+    (("act", "client"), ("client_id",)),
+)
+SCOPE_PATHS: tuple[Path, ...] = (("scope",), ("scp",), ("act", "scope"))
 
 
 @st.composite
@@ -60,27 +29,25 @@ def worlds(draw: Draw) -> World:
     """A world whose policy file should be accepted."""
     c = Choices(draw)
     base = _base(c)
-    registry = _registry_table(c) if any(k.registry for k in base.classes) else None
-    consent, consents = _consent(c, base)
+    registry = registry_table(c) if any(k.registry for k in base.classes) else None
+    consent, consents = consent_table(c, base)
     if not consent:
         base = replace(base, classes=tuple(replace(kind, consent_required=False) for kind in base.classes))
     tables = [t for t in (registry, consents) if t]
     sets: dict[str, NamedSet] = {}
     for name in ("orgs", "members", "Notes")[: c.number(2, 3)]:
-        tables.append(_table(c, base, name, tables, sets))
+        tables.append(app_table(c, base, name, tables, sets))
         if len(sets) < 2 and c.chance(70):
-            sets[f"my_{name.lower()}"] = _set(c, base, tables[-1])
-    whole = _whole(tables)
-    tables = [_with_rules(c, base, t, sets, t.name in whole) for t in tables]
+            sets[f"my_{name.lower()}"] = own_set(c, base, tables[-1])
+    whole = whole_tables(tables)
+    tables = [with_rules(c, base, t, sets, t.name in whole) for t in tables]
     world = World(
-        tables=tuple(_all_used(base, tables)),
+        tables=tuple(all_used(base, tables)),
         classes=base.classes,
         platform=c.pick(("postgres", "postgrest")),
         person=base.person,
-        client=c.pick(
-            ((("client_id",),), (("client_id",), ("azp",)), (("act", "client"),), (("act", "client"), ("client_id",)))
-        ),
-        scope=None if consent and consent.scopes and c.chance(35) else c.pick((("scope",), ("scp",), ("act", "scope"))),
+        client=c.pick(CLIENT_PATHS),
+        scope=None if consent and consent.scopes and c.chance(35) else c.pick(SCOPE_PATHS),
         direct=("crm-web", "crm-mobile") if c.chance(25) else None,
         anonymous=c.chance(50),
         claims=base.claims,
@@ -88,10 +55,10 @@ def worlds(draw: Draw) -> World:
         scopes=base.scopes,
         sets=sets,
     )
-    world = _used_only(world)
+    world = used_only(world)
     registered = tuple(str(row["client"]) for row in registry.rows) if registry else ()
-    clients = {kind.name: tokens.members(kind, registered) for kind in world.classes}
-    return replace(world, tokens=tokens.tokens(c, world, base.people, clients))
+    clients = {kind.name: members(kind, registered) for kind in world.classes}
+    return replace(world, tokens=tokens(c, world, base.people, clients))
 
 
 def _base(c: Choices) -> Base:
@@ -116,9 +83,7 @@ def _class(c: Choices, name: str) -> ClientClass:
         return ClientClass(name, ids, consent_required=required)
     if kind <= 6:
         return ClientClass(name, (), c.pick(PREFIXES), consent_required=required)
-    registry = Registry("registry", "client", _life(c, "approved", "disabled"))
+    registry = Registry("registry", "client", life(c, "approved", "disabled"))
     if kind == 7:
-        return ClientClass(name, CLIENTS, None, registry, required)
-    return ClientClass(name, (), None, registry, required)
-
-
+        return ClientClass(name, CLIENTS, PREFIXES[0] if c.chance(20) else None, registry, required)
+    return ClientClass(name, (), PREFIXES[0] if c.chance(20) else None, registry, required)

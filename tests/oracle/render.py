@@ -117,7 +117,7 @@ def schema(world: World) -> str:
             f"{quoted(c.name)} {sql_type(c.type)}{' not null' if c.not_null else ''}" for c in table.columns
         )
         parts.append(f"create table {named(table.name)} ({columns}, primary key (id))")
-        parts.append(f"grant select, insert, update, delete on {named(table.name)} to {USER}, {ANON}")
+        parts.append(f"grant {', '.join(table.granted)} on {named(table.name)} to {USER}, {ANON}")
         parts += [insert(table, row) for row in table.rows]
         if table.row_security:
             parts.append(f"alter table {named(table.name)} enable row level security")

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-IMPORTS
+from collections.abc import Mapping
+from dataclasses import replace
 
-def _whole(tables: list[Table]) -> frozenset[str]:
+from .app import Base, names_of, random_row
+from .choices import Choices
+from .conditions import DOMAIN, Names, condition
+from .expressions import BY_ABSENCE, And, Col, Compare, Expr, InSet, Not, Or, Select, TokenValue, Value
+from .world import COMMANDS, AppPolicy, Change, NamedSet, Rule, Table, World
+
+
+def whole_tables(tables: list[Table]) -> frozenset[str]:
     """Tables that a policy reads by absence, and what their own policies read: clients must see all that people see."""
     found: set[str] = set()
     for table in reversed(tables):  # policies look at tables that stand before theirs
@@ -15,13 +23,13 @@ def _whole(tables: list[Table]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _with_rules(c: Choices, base: Base, table: Table, sets: Mapping[str, NamedSet], whole: bool) -> Table:
+def with_rules(c: Choices, base: Base, table: Table, sets: Mapping[str, NamedSet], whole: bool) -> Table:
     if whole:
         return _with_writes(c, base, replace(table, clients="read_as_person"))
     support = table.name in ("registry", "consents")
     if c.chance(8):
         return _with_writes(c, base, replace(table, listed=False))
-    table = replace(table, force=c.chance(5))
+    table = replace(table, force=c.chance(5), granted=("select", *c.some(COMMANDS[1:])) if c.chance(5) else COMMANDS)
     if not support and c.chance(25):
         table = replace(table, people=_people_rules(c, base, table, sets), policies=_restrictive_only(table))
     kind = c.number(0, 9)
@@ -38,7 +46,7 @@ def _restrictive_only(table: Table) -> tuple[AppPolicy, ...]:
 
 
 def _people_rules(c: Choices, base: Base, table: Table, sets: Mapping[str, NamedSet]) -> tuple[Rule, ...]:
-    names = _names(base, table, False, sets)
+    names = names_of(base, table, False, sets)
     mine: Expr = Compare("=", Col("owner"), TokenValue("person"))
     shape = c.number(0, 3)
     if shape == 0:
@@ -61,7 +69,7 @@ def _client_rules(
     c: Choices, base: Base, table: Table, sets: Mapping[str, NamedSet], allowed: tuple[str, ...]
 ) -> tuple[Rule, ...]:
     """Rules that obey the language: who changes may see, and one check for all updates of a class."""
-    names = _names(base, table, True, sets)
+    names = names_of(base, table, True, sets)
     classes = tuple(kind.name for kind in base.classes)
     rules = [_client_rule(c, base, names, ("select",), classes, 65)]
     if c.chance(35):
@@ -112,11 +120,12 @@ def _one_check(rules: list[Rule]) -> tuple[Rule, ...]:
         check = rule.check or rule.rows
         if "update" in rule.commands and any(checks.get(name, check) != check for name in rule.who):
             commands = tuple(command for command in rule.commands if command != "update")
-            rule = replace(rule, commands=commands, check=rule.check if "insert" in commands else None)
-        elif "update" in rule.commands:
+            if commands:
+                kept.append(replace(rule, commands=commands, check=rule.check if "insert" in commands else None))
+            continue
+        if "update" in rule.commands:
             checks.update(dict.fromkeys(rule.who, check))
-        if rule.commands:
-            kept.append(rule)
+        kept.append(rule)
     return tuple(kept)
 
 
@@ -126,7 +135,9 @@ def _with_writes(c: Choices, base: Base, table: Table) -> Table:
     typed = [col.name for col in columns]
     candidates = []
     for number in range(101, 101 + c.number(2, 3)):
-        row = dict(_row(c, base, columns, number)) | {col.name: None for col in table.columns if col.name not in typed}
+        row = dict(random_row(c, base, columns, number)) | {
+            col.name: None for col in table.columns if col.name not in typed
+        }
         candidates.append(_against_constraint(c, table, row) if c.chance(12) else row)
     changes = []
     for column in c.some(columns[1:], 1, 2 if c.chance(30) else 1):
@@ -142,9 +153,9 @@ def _against_constraint(c: Choices, table: Table, row: dict[str, Value]) -> dict
     return row | ({"id": table.rows[0]["id"]} if table.rows else {})
 
 
-def _all_used(base: Base, tables: list[Table]) -> list[Table]:
+def all_used(base: Base, tables: list[Table]) -> list[Table]:
     """A SELECT rule more for classes that no rule names: the file would be refused."""
-    whole = _whole(tables)
+    whole = whole_tables(tables)
     ruled = [t for t in tables if t.listed and not isinstance(t.clients, str)]
     named = {name for t in ruled for rule in t.clients if not isinstance(rule, str) for name in rule.who}
     unused = tuple(kind.name for kind in base.classes if kind.name not in named)
@@ -156,7 +167,7 @@ def _all_used(base: Base, tables: list[Table]) -> list[Table]:
     return [new if t is last else t for t in tables]
 
 
-def _used_only(world: World) -> World:
+def used_only(world: World) -> World:
     """The world less the scopes, sets and claims that its rules don't speak of."""
     rules = [r for t in world.tables if t.listed and not isinstance(t.clients, str) for r in t.clients]
     people = [r for t in world.tables if t.listed and not isinstance(t.people, str) for r in t.people]

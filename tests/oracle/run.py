@@ -1,8 +1,8 @@
 """One world on a real server: install its policy file, then compare PostgreSQL's answers with the evaluator's.
 
-Everything happens in one transaction that is rolled back, each statement in a subtransaction of its own, and what a write
-did is judged by a superuser's look. A trigger lets an UPDATE reach only the row that is judged: a blind UPDATE then still
-reads no column, and no other row can fail it.
+Everything happens in one transaction that is rolled back, each statement in a subtransaction of its own, and what a
+write did is judged by a superuser's look. A trigger lets an UPDATE reach only the row that is judged: a blind UPDATE
+then still reads no column, and no other row can fail it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from .evaluator import Session
-from .expressions import Row, quoted
+from .expressions import Row
 from .render import assignments, insert, named, policy_file, schema
 from .world import ANON, COMMANDS, USER, Table, Token, World
 
@@ -109,7 +109,7 @@ class Disagreement:
 
 @dataclass
 class Tally:
-    """What was judged. `shares` counts (command, allowed) for client sessions of a known class, `all_shares` for all."""
+    """What was judged. `shares` counts (command, allowed) for clients of a known class, `all_shares` for everybody."""
 
     worlds: int = 0
     tokens: int = 0
@@ -207,7 +207,8 @@ def answer(connection: Connection, world: World, token: Token, checks: tuple[Che
             [check.look for check in checks],
         ),
     ).fetchone()
-    assert row and isinstance(row[0], list)
+    assert row
+    assert isinstance(row[0], list)
     return row[0]
 
 
@@ -363,6 +364,3 @@ def _gains(
 
 def _short(text: str | None) -> str:
     return repr(text) if text is None or len(text) < 3000 else f"{text[:1500]!r} ... {text[-500:]!r}"
-
-
-__all__ = ["Disagreement", "Refused", "Tally", "installed", "judge", "prepare", "product", "quoted"]

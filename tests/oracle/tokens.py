@@ -60,7 +60,8 @@ def tokens(
     found: list[Token] = []
     twins: dict[Token, int] = {}  # where each of them will stand: behind all the others
     drafts = _drafts(c, world, people, clients)
-    for draft in drafts:
+    for right in drafts:
+        draft = right
         for _ in range(c.pick((0, 0, 0, 1, 1, 2))):
             draft = one_off(c, world, draft)
         text = draft.text()
@@ -147,7 +148,8 @@ def lookalikes(prefix: str) -> tuple[str, ...]:
     good = ("x", "", "a/b", "x..y", "...", "a%20b", "?q=1", "a/.b", "a?x=/.b")
     bad = (
         "../x", "x/../y", "./x", "x/./y", ".", "..", "x/..", "x/.", ".?q", "..?q", "%2e%2e/x", "%2E./x", "a%2Fb",
-        "a%2fb", "a%5Cb", "a%5cb", "x#y", "#", "x\\y", "x y", "x\ty", "x\n", "\u0430", "x\u007f", "x\u00a0", "a?x=/../b",
+        "a%2fb", "a%5Cb", "a%5cb", "x#y", "#", "x\\y", "x y", "x\ty", "x\n", "\u0430", "x\u007f", "x\u00a0",
+        "a?x=/../b",
     )  # fmt: skip
     others = (
         f"https://{host}.evil/", f"https://{host}@evil/", f"https://{host}", f"https://{host}:8443/x",
@@ -207,7 +209,7 @@ def _shape_off(c: Choices, world: World, draft: Draft) -> Draft:
     return c.pick(choices)()
 
 
-DOCUMENTS: tuple[Callable[[str], str | None], ...] = (
+DOCUMENTS: tuple[Callable[[str], str], ...] = (
     lambda text: "",
     lambda text: "null",
     lambda text: "[]",

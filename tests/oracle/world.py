@@ -59,6 +59,7 @@ class Table:
     people: str | tuple[Rule, ...] = "existing"
     clients: str | tuple[Rule, ...] = "none"  # none | read_as_person | rules
     force: bool = False
+    granted: tuple[str, ...] = COMMANDS  # to both roles
     candidates: tuple[Row, ...] = ()  # rows to try to insert
     changes: tuple[Change, ...] = ()
 

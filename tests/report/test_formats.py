@@ -1,0 +1,188 @@
+"""Output formats: found by their files, safe for any content, and readable at any width."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from mcp_rls import report
+from mcp_rls.catalog import TableName
+from mcp_rls.diagnostics import Diagnostics, Span
+from mcp_rls.harness.observe import Observation, Outcome
+from mcp_rls.harness.suite import Case, Expectation, Suite, TokenSpec
+from mcp_rls.harness.verdict import Check, CheckResult, SuiteResult, Verdict
+from mcp_rls.plan import Effect, Operation, Plan
+from mcp_rls.report import Changes, Findings, Results, Subject, access
+
+HOSTILE = 'a\x1b[31m\n"b" <c> & d%e\u202e\x00]]>'
+SUBJECTS: Mapping[Subject, set[str]] = {
+    "findings": {"text", "json", "github"},
+    "changes": {"text", "json", "github"},
+    "results": {"text", "json", "github", "junit"},
+}
+TICKETS, NOTES = TableName("public", "tickets"), TableName("public", "notes")
+
+
+def written(subject: Subject, name: str, value: object) -> str:
+    out = io.StringIO()
+    report.write(subject, name, value, out)
+    return out.getvalue()
+
+
+def findings() -> Findings:
+    diagnostics = Diagnostics()
+    diagnostics.error("unknown-key", HOSTILE, Span("a,b:c.yaml", 3, 2), HOSTILE)
+    diagnostics.note("raw-sql", "a note", Span("policies.yaml"))
+    return Findings.of(diagnostics, "policies.yaml")
+
+
+def changes() -> Changes:
+    operations = (
+        Operation(
+            ("alter table t enable row level security",), "t: row security on", Effect.CLOSES, "ACCESS EXCLUSIVE"
+        ),
+        Operation(("grant select on t to r",), HOSTILE, Effect.OPENS),
+    )
+    return Changes(Plan(operations, "before", "after"), "PostgreSQL 18", with_sql=True)
+
+
+def results(**tokens: TokenSpec) -> Results:
+    """ann sees 2 of 3 tickets and may insert; her agent sees nothing, but for one leak in notes."""
+    named = tokens or {
+        "ann": TokenSpec("ann", "authenticated", "ann", "1"),
+        "ann-agent": TokenSpec("ann-agent", "authenticated", "ann", "1", "assistant", scope="tickets:read"),
+    }
+    suite = Suite("cases.yaml", named, (), {TICKETS: (), NOTES: ()})
+    saw = Observation("select", Outcome.ALLOWED, (("1",), ("2",)), 3)
+    case = Case(1, "ann", "select", TICKETS, Expectation("sees", (1, 2)), span=Span("cases.yaml", 9, 5))
+    insert = Case(2, "ann", "insert", TICKETS, Expectation("allowed"), {"id": 4}, span=Span("cases.yaml", 10, 5))
+    inserted = Observation("insert", Outcome.ALLOWED, (("4",),))
+    leak = Check("ann-agent", NOTES, "select", None, Span("cases.yaml", 4, 3))
+    return Results(
+        SuiteResult(
+            "cases.yaml",
+            (
+                CheckResult(Check("ann", TICKETS, "select", case, case.span), Verdict.PASSED, "sees", saw),
+                CheckResult(Check("ann", TICKETS, "insert", insert, insert.span), Verdict.PASSED, "allowed", inserted),
+                CheckResult(Check("ann-agent", TICKETS, "select"), Verdict.PASSED, "nothing"),
+                CheckResult(leak, Verdict.FAILED, "nothing", saw, "LEAK: " + HOSTILE, "LEAK: " + HOSTILE),
+                CheckResult(Check("ann-agent", NOTES, "delete"), Verdict.UNDECIDED, "nothing", None, "UNDECIDED: x"),
+            ),
+            attempts=12,
+            seconds=0.5,
+        ),
+        suite,
+        "PostgreSQL 18",
+    )
+
+
+VALUES = {"findings": findings, "changes": changes, "results": results}
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_formats_are_found_by_their_files(subject: Subject):
+    """`text` first; a file more is a format more."""
+    names = report.formats(subject)
+    assert (names[0], set(names)) == ("text", SUBJECTS[subject])
+    folder = Path(report.__file__).parent / subject
+    assert {file.stem for file in folder.glob("*.py")} - {"__init__"} == set(names)
+
+
+@pytest.mark.parametrize(("subject", "name"), [(s, n) for s, names in SUBJECTS.items() for n in sorted(names)])
+def test_no_content_can_steer_a_terminal_or_break_a_format(subject: Subject, name: str):
+    """A message with control characters, quotes and markup in it comes out as data."""
+    text = written(subject, name, VALUES[subject]())
+    assert "\x1b" not in text
+    assert "\x00" not in text
+    if name == "json":
+        json.loads(text)
+    if name == "junit":
+        ElementTree.fromstring(text)
+    if name == "github":
+        assert all(line.startswith("::") for line in text.splitlines())
+        assert "file=a,b:c" not in text
+    if name == "text":
+        assert "\u202e" not in text
+
+
+def test_the_caret_stands_under_the_column(tmp_path: Path):
+    """Also where a line is long, and where wide characters come before it."""
+    for line, column in (("key: valeu", 6), ("x" * 300 + "HERE" + "y" * 300, 301), ("日本: valeu", 5)):
+        file = tmp_path / "policies.yaml"
+        file.write_text(line, encoding="utf-8")
+        diagnostics = Diagnostics()
+        diagnostics.error("bad-value", "wrong", Span(str(file), 1, column))
+        shown, caret = written("findings", "text", Findings.of(diagnostics)).splitlines()[1:3]
+        at = caret.index("^") - sum(ord(c) > 0x2E80 for c in shown)
+        assert shown[at] == line[column - 1]
+        assert len(shown) < 120
+
+
+def test_what_a_token_could_do_is_summed_up():
+    """Rows seen of those that are there, and writes; a denial counts only where it was tried."""
+    found = access(results().result)
+    assert found["ann"][TICKETS] == report.Access(2, 3, frozenset({"insert"}), True)
+    assert found["ann-agent"][TICKETS].nothing
+    assert not found["ann-agent"][NOTES].held
+
+
+def test_results_as_text():
+    """A row a token, a column a table; what failed is marked there, and told below."""
+    text = written("results", "text", results())
+    lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  ann")}
+    assert "2/3 i" in lines["ann"]
+    assert "—" in lines["ann-agent"]
+    assert "✗" in lines["ann-agent"]
+    assert "LEAK: " in text
+    assert "1 UNDECIDED" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("number", [1, 30])
+def test_tables_fit_the_width(width: int, number: int, monkeypatch: pytest.MonkeyPatch):
+    """However many there are: then they stand in several blocks."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    tables = [TableName("public", f"a_table_with_a_name_{n}") for n in range(number)]
+    checks = tuple(
+        CheckResult(Check(f"a-token-with-a-long-name-of-its-own-{n}", t, "select"), Verdict.PASSED, "nothing")
+        for t in tables for n in range(3)
+    )  # fmt: skip
+    suite = Suite("cases.yaml", {}, (), dict.fromkeys(tables, ()))
+    text = written("results", "text", Results(SuiteResult("cases.yaml", checks), suite, "PostgreSQL 18"))
+    table = [line for line in text.splitlines() if "—" in line and "│" not in line]
+    assert len(table) >= 3
+    assert all(len(line) <= width for line in table)
+
+
+def test_results_as_junit():
+    """A test case for each check; UNDECIDED is an error, what didn't hold a failure."""
+    suite = ElementTree.fromstring(written("results", "junit", results())).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("5", "1", "1")
+    assert len(suite.findall("testcase")) == 5
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert (failure.text or "").startswith("LEAK: a")
+
+
+def test_results_as_json():
+    """Everything that was seen, for other programs."""
+    document = json.loads(written("results", "json", results()))
+    assert document["counts"] == {"passed": 3, "failed": 1, "undecided": 1}
+    assert (
+        document["checks"][0] | {"token": "ann", "keys": [["1"], ["2"]], "outcome": "ALLOWED"} == document["checks"][0]
+    )
+
+
+def test_changes_say_what_opens():
+    """In words and with the lock; the statements on demand."""
+    text = written("changes", "text", changes())
+    assert "CLOSES t: row security on  (ACCESS EXCLUSIVE)" in text
+    assert "alter table t enable row level security;" in text
+    assert "2 changes (1 OPENS, 1 CLOSES) pending" in text
+    assert "nothing pending" in written("changes", "text", Changes(Plan((), "a", "a"), "PostgreSQL 18"))
