@@ -16,9 +16,11 @@ from rich.text import Text
 
 from mcp_rls import report, sql
 from mcp_rls.catalog import TableName
+from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.policy import read_policies
 from mcp_rls.database.server import Progress, open_server
 from mcp_rls.diagnostics import Invalid, Severity
+from mcp_rls.plan import plan
 from mcp_rls.report import counted
 from mcp_rls.scaffold import make_project, templates
 from mcp_rls.state import policy_name
@@ -35,15 +37,20 @@ _WIDEST = 120
 
 
 def run_demo(
-    out: TextIO, *, database: str | None = None, container: str | None = None, progress: Progress | None = None
+    out: TextIO,
+    *,
+    database: str | None = None,
+    container: str | None = None,
+    progress: Progress | None = None,
+    begun: float | None = None,
 ) -> int:
-    """Shows each stage on `out` as it ends; the exit code.
+    """Shows each stage on `out` as it ends; the exit code. `begun`: what time.perf_counter() said at the start.
 
     Works in a temporary directory and a scratch database, and leaves neither behind. Raises what the stages raise.
     """
     from mcp_rls.harness.project import connected, run_sql_file
 
-    page = _Page(out)
+    page = _Page(out, time.perf_counter() if begun is None else begun)
     page.heading("a help desk, and what each agent may do in it")
     with ExitStack() as opened:
         with page.stage("started") as say:
@@ -100,12 +107,14 @@ def _found(diagnostics: Diagnostics) -> str:
 
 def _compile(page: _Page, policies: PolicySet, prepared: Prepared, project: Path) -> None:
     with page.stage("compiled") as say:
-        desired = prepared.desired
+        desired = lower(prepared.resolved, prepared.actual)
+        lines = sum(len(statement.splitlines()) for statement in plan(prepared.actual, desired).statements)
         ceilings = sum(not p.permissive for p in desired.policies.values())
         functions = len(desired.functions)
         say(
             f"{counted(len(desired.policies), 'policy', 'policies')}: {counted(ceilings, 'ceiling')} for clients,"
-            f" {len(desired.policies) - ceilings} for people; {counted(functions, 'function')} in the schema mcp_rls"
+            f" {len(desired.policies) - ceilings} for people",
+            f"{counted(functions, 'function')} in the schema mcp_rls; {counted(lines, 'line')} of SQL in all",
         )
     source = _text(project / "policies.yaml").splitlines()
     rules = [rule for rule in policies.client_rules(_SHOWN) if "select" in rule.commands]
@@ -168,11 +177,11 @@ def _text(file: Path) -> str:
 class _Page:
     """The terminal: a paragraph for each stage with the time that it took, and code and tables between."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, begun: float) -> None:
         self.out = out
         self.console = report.console(out)
         self.width = min(self.console.width, _WIDEST)
-        self.begun = time.perf_counter()
+        self.begun = self.marked = begun
 
     def heading(self, text: str) -> None:
         self.gap()
@@ -188,15 +197,15 @@ class _Page:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[..., None]]:
-        """Yields what takes the stage's lines, which are printed with the time when the stage ends."""
-        begun = time.perf_counter()
+        """Yields what takes the stage's lines, printed when it ends with the time since the one before."""
         said: list[str] = []
 
         def say(*lines: str) -> None:
             said.extend(lines)
 
         yield say
-        took = f"{time.perf_counter() - begun:.2f} s"
+        now = time.perf_counter()
+        took, self.marked = f"{now - self.marked:.2f} s", now
         lines = [Text(part.plain) for line in said for part in Text(line).wrap(self.console, self.width - 20)]
         self.gap()
         for number, line in enumerate(lines):

@@ -112,6 +112,12 @@ def _beside(config: pytest.Config, policies: Path, name: str) -> Path:
     return near if near.is_file() else config.rootpath / name
 
 
+def _shown(path: Path) -> Path:
+    """The path as messages should say it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _workshop(config: pytest.Config) -> Workshop:
     if _WORKSHOP not in config.stash:
         from mcp_rls.harness.workshop import Workshop
@@ -233,10 +239,10 @@ class CasesFile(pytest.File):
         from mcp_rls.compiler.policy import load_policies
         from mcp_rls.harness.suite import load_suite
 
-        policies, diagnostics = load_policies(self.policies_path)
+        policies, diagnostics = load_policies(_shown(self.policies_path))
         if policies is None:
             raise self.CollectError("\n".join(str(d) for d in diagnostics))
-        suite, diagnostics = load_suite(self.path, policies)
+        suite, diagnostics = load_suite(_shown(self.path), policies)
         if suite is None:
             raise self.CollectError("\n".join(str(d) for d in diagnostics))
         return policies, suite
@@ -274,7 +280,8 @@ class _Item(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        return self.path, max(self.line - 1, 0), self.name
+        # A description that ended the node id would be shown in its place, every dot turned into "::".
+        return self.path, max(self.line - 1, 0), f"{self.name} (line {self.line})"
 
 
 class CaseItem(_Item):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import click
 
-from mcp_rls.cli.options import Problem
+from mcp_rls.cli.options import Problem, progress
 
 _DEFAULT = "owner-rows"
 
@@ -47,7 +48,7 @@ def init(directory: Path, name: str, list_: bool) -> None:
 @click.option("--database", metavar="URL", help="In a scratch database on this server instead.")
 def demo(container: str | None, database: str | None) -> None:
     """Check, compile, migrate and prove the policies of a small help desk, and show what each token may do."""
-    from mcp_rls.cli.options import progress
+    begun = time.perf_counter()
     from mcp_rls.demo import run_demo
 
-    sys.exit(run_demo(sys.stdout, database=database, container=container, progress=progress))
+    sys.exit(run_demo(sys.stdout, database=database, container=container, progress=progress, begun=begun))

@@ -205,16 +205,22 @@ def _ids_only(c: ClientClass) -> bool:
     return bool(c.ids) and c.client_id_url_prefix is None and c.registry is None
 
 
+def _holders(policies: PolicySet) -> dict[str, list[str]]:
+    """For each client id the classes whose `ids` have it, in order of match; 'direct' alone for a direct session's."""
+    holders: dict[str, list[str]] = {}
+    for c in policies.classes.values():
+        for client_id in c.ids:
+            holders.setdefault(client_id, []).append(c.name)
+    return holders | {client_id: ["direct"] for client_id in policies.identity.direct.ids}
+
+
 def _listed(policies: PolicySet) -> str:
-    """The class whose `ids` have the client ('direct' for those of a direct session), else NULL.
+    """The classes whose `ids` have the client, joined by a comma, else NULL.
 
     Any role can read a function's text, so digests stand there and no id. A look-up in a table would add a third to
     the price of the whole function.
     """
-    ids = {i: c.name for c in policies.classes.values() for i in c.ids} | dict.fromkeys(
-        policies.identity.direct.ids, "direct"
-    )
-    digests = {hashlib.sha256(client_id.encode()).hexdigest(): name for client_id, name in ids.items()}
+    digests = {hashlib.sha256(i.encode()).hexdigest(): ",".join(names) for i, names in _holders(policies).items()}
     table = sql.literal(h.json_text(dict(sorted(digests.items()))))
     return f"{table}::jsonb ->> encode(sha256(convert_to(v_client, 'UTF8')), 'hex')"
 
@@ -223,13 +229,15 @@ def _class(decision: Decision) -> str:
     """`v_class` becomes the first class that matches, if it lives; runs of classes known by id share one test."""
     policies = decision.policies
     valid = h.valid(policies.identity.person)
+    shared = any(len(names) > 1 for names in _holders(policies).values())
     if _by_id_alone(policies):
-        return f"    v_class := case when {valid} then {_listed(policies)} end;" if policies.classes else ""
+        first = f"split_part({_listed(policies)}, ',', 1)" if shared else _listed(policies)
+        return f"    v_class := case when {valid} then {first} end;" if policies.classes else ""
     lines = [f"    v_listed := {_listed(policies)};", f"    if not coalesce({valid}, false) then v_class := null;"]
     if policies.identity.direct.kind == "ids":
         lines.append("    elsif v_listed = 'direct' then v_class := v_listed;")
     for alone, run in groupby(policies.classes.values(), _ids_only):
-        if alone:
+        if alone and not shared:
             names = ", ".join(sql.literal(c.name) for c in run)
             lines.append(f"    elsif v_listed in ({names}) then v_class := v_listed;")
         else:
@@ -241,7 +249,7 @@ def _match(c: ClientClass, catalog: Catalog | None) -> str:
     """Membership: whether the client is of the class."""
     tests = []
     if c.ids:
-        tests.append(f"v_listed = {sql.literal(c.name)}")
+        tests.append(f"{sql.literal(c.name)} = any (string_to_array(v_listed, ','))")
     if c.client_id_url_prefix is not None:
         # a URL that starts right and then leaves its folder, or isn't one string of plain characters, is no match
         tests.append(

@@ -39,7 +39,8 @@ class Observation:
     statement: str = ""
     sqlstate: str = ""
     error: str = ""  # PostgreSQL's message
-    constraint: str = ""  # the constraint that stopped the statement after the policies had let it through
+    constraint: str = ""  # the constraint that stopped the statement
+    early: bool = False  # that was before all policies were asked, for all one can tell
     policy: str = ""  # the policy that PostgreSQL named
 
     @property
@@ -70,12 +71,13 @@ class Observation:
     @property
     def admitted(self) -> bool:
         """The policies let it through, whether or not a constraint stopped it then."""
-        return self.allowed or bool(self.constraint)
+        return self.allowed or (bool(self.constraint) and not self.early)
 
     def __str__(self) -> str:
         """'refused by policy "mcp_rls: tickets insert"'."""
         if self.constraint:
-            return f'stopped by the constraint "{self.constraint}" ({self.sqlstate}), after the policies'
+            when = "before the policies were asked" if self.early else "after the policies"
+            return f'stopped by the constraint "{self.constraint}" ({self.sqlstate}), {when}'
         if self.policy:
             return f'{self.outcome} "{self.policy}"'
         if self.error:
@@ -86,6 +88,9 @@ class Observation:
 # PostgreSQL raises each of the two kinds of refusal in one place (executor/execMain.c, catalog/aclchk.c).
 _BY_POLICY = "ExecWithCheckOptions"
 _BY_GRANT = ("aclcheck_error", "aclcheck_error_col", "aclcheck_error_type")
+# PostgreSQL asks the policies about a new row before it checks constraints, except to find the row's partition; and a
+# trigger or a function may raise the SQLSTATE of a constraint at any time.
+_EARLY = ("ExecFindPartition", "exec_stmt_raise")
 _POLICY = re.compile(
     r'row-level security policy (?:"(?P<policy>.*)" )?(?:\(USING expression\) )?for table "(?P<table>.*)"'
 )
@@ -107,6 +112,7 @@ def of_error(command: Command, statement: str, error: psycopg.Error, table: Tabl
         sqlstate=state,
         error=message,
         constraint=constraint,
+        early=error.diag.source_function in _EARLY,
         policy=policy,
     )
 

@@ -14,6 +14,7 @@ from mcp_rls.harness.suite import Values, show_value
 
 Data = Mapping[str, str | None]  # column -> value as PostgreSQL prints it
 _JSON = ("json", "jsonb")
+_SHOWN = 7  # columns in a message
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,10 @@ def show(key: Key, table: Table) -> str:
 
 def show_row(row: StoredRow, table: Table) -> str:
     """'3: org_id=1 status=spam', the key first."""
-    rest = {n: v for n, v in row.data.items() if n not in table.primary_key}
-    text = " ".join(f"{n}={show_value(v)}" for n, v in list(rest.items())[:6])
+    text = show_data({n: v for n, v in row.data.items() if n not in table.primary_key})
     return f"{show(row.key, table)}: {text}" if text else show(row.key, table)
+
+
+def show_data(data: Data) -> str:
+    """The first columns: 'org_id=1 status=spam'."""
+    return " ".join(f"{name}={show_value(value)}" for name, value in list(data.items())[:_SHOWN])

@@ -93,7 +93,9 @@ class Runner:
 
     @property
     def total(self) -> int:
-        return len(self.suite.cases) + len(self.client_tokens()) * len(self.stage.covered) * len(COMMANDS)
+        clients = {token.name for token in self.client_tokens()}
+        listed = {(c.token, c.table) for c in self.suite.cases if c.command == "select" and c.token in clients}
+        return len(self.suite.cases) + len(clients) * len(self.stage.covered) * len(COMMANDS) - len(listed)
 
     def client_tokens(self) -> tuple[TokenSpec, ...]:
         return tuple(t for t in self.suite.tokens.values() if is_client_token(self.policies, t))
@@ -163,7 +165,8 @@ class Runner:
                 results.append(self._result(checks[outcome.command], _NOTHING, outcome, bearer, begun, attempts))
                 begun, attempts = time.perf_counter(), self.stage.attempts
         except CannotTest as problem:
-            left = list(checks.values())[len(results) :]
+            done = {result.check.command for result in results}
+            left = [check for command, check in checks.items() if command not in done]
             results += [_untried(check, _NOTHING, problem) for check in left]
         return tuple(results)
 
@@ -213,7 +216,7 @@ class Runner:
             read = self._keys.read(table, case.expect.keys)
             if not isinstance(read, str):
                 keys[case.command] = keys.get(case.command, frozenset()) | frozenset(read)
-        return Freed(keys, tuple(inserts), _brought(bearer, table.name))
+        return Freed(keys, tuple(inserts), _brought(bearer, table.name), "select" in keys)
 
     # --- results ---
 

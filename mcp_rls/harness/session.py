@@ -26,11 +26,11 @@ class CannotTest(Exception):
 
 
 def impersonation(claims: str | None, role: str) -> str:
-    """Two statements: become `role` with `claims` until the savepoint is rolled back; then its current_user."""
+    """The statement that makes the session `role` with `claims`, until the savepoint is rolled back."""
     settings = [("role", role), ("request.jwt.claims", claims or "")]
     settings += [(name, "") for name in LEGACY_SETTINGS]
     calls = ", ".join(f"set_config({sql.literal(n)}, {sql.literal(v)}, true)" for n, v in settings)
-    return f"select {calls}; select current_user"
+    return f"select {calls}"
 
 
 def impersonate(conn: Connection, claims: str | None, role: str) -> None:
@@ -39,10 +39,12 @@ def impersonate(conn: Connection, claims: str | None, role: str) -> None:
     Raises: CannotTest when the role can't be taken, or there is no transaction to take it in.
     """
     try:
-        answer = run(conn, impersonation(claims, role))[-1]
+        run(conn, impersonation(claims, role))
     except psycopg.Error as error:
         raise CannotTest(f'can\'t act as the role "{role}": {one_line(error)}') from None
-    if answer != [(role,)]:  # without a transaction the settings were gone at once
+    # Asked apart: statements sent together are one transaction, and outside of one the settings are gone by now.
+    answer = run(conn, "select current_user")[0]
+    if answer != [(role,)]:
         raise CannotTest(f'the session is "{answer[0][0]}" after taking the role "{role}": no open transaction?')
 
 

@@ -133,7 +133,7 @@ def judge(case: Case, observation: Observation, scene: Scene) -> Finding:
     if kind == "refused":
         return _judge_refused(case, observation, scene)
     if observation.constraint:
-        sentence = f"{case.token} passed the policies, then a constraint stopped the {case.command}"
+        sentence = f"the {case.command} by {case.token} was {observation}"
         return failed("ERROR", f"{sentence}: {observation.error}")
     if observation.errored:
         return failed("ERROR", f"the {case.command} by {case.token} ended in an error: {observation}")

@@ -33,6 +33,12 @@ class Project:
     schema: tuple[Path, ...] = ()
 
 
+def shown(path: Path) -> Path:
+    """The path as messages should say it: relative, where it leads down from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 class Workshop:
     def __init__(self, database: str | None, container: str | None) -> None:
         self._database = database
@@ -54,7 +60,7 @@ class Workshop:
         """Raises: Invalid."""
 
         def loaded() -> PolicySet:
-            policies, diagnostics = load_policies(path)
+            policies, diagnostics = load_policies(shown(path))
             if policies is None:
                 raise Invalid(diagnostics)
             return policies
@@ -65,7 +71,7 @@ class Workshop:
         """Raises: Invalid."""
 
         def loaded() -> Suite:
-            suite, diagnostics = load_suite(path, policies)
+            suite, diagnostics = load_suite(shown(path), policies)
             if suite is None:
                 raise Invalid(diagnostics)
             return suite

@@ -59,12 +59,11 @@ class Changes:
 
 @dataclass(frozen=True)
 class Results:
-    """A test run and the database it ran in, in words; `remarks` says a little more of some tokens."""
+    """A test run, the suite that was run, and the database it ran in, in words."""
 
     result: SuiteResult
     suite: Suite
     database: str
-    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def tables(self) -> tuple[TableName, ...]:
         """Every table that was tried, in the order of the fixtures."""

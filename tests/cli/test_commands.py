@@ -344,8 +344,8 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 def test_apply_and_revision_ask_which_database():
     """Nothing is changed anywhere by default."""
-    for arguments in (["apply", HELP_DESK], ["revision", HELP_DESK, "-m", "x"]):
-        result = run(*arguments)
+    for command, *rest in (["apply"], ["revision", "-m", "x"]):
+        result = run(command, HELP_DESK, *rest)
         assert (result.exit_code, "MCP_RLS_DATABASE_URL" in result.stderr) == (2, True)
 
 
@@ -356,3 +356,18 @@ def test_an_unreachable_database_exits_2_and_keeps_the_password(command: str):
     assert (result.exit_code, result.stdout) == (2, "")
     assert "127.0.0.1" in result.stderr
     assert "s3cret" not in result.output
+
+
+# --- golden text
+
+
+def test_the_help_desk_compiles_to_what_is_written_down():
+    """What is made, switched on and granted, in order; the ceilings of one table in full. To be read in the diff."""
+    output = run("compile", HELP_DESK).stdout
+    statements = [s.strip() for s in re.split(r";\n\n|;\n\Z", output.split("\n\n", 1)[1])]
+    told = [s for s in statements if s.startswith(("begin", "create", "alter", "grant", "commit"))]
+    found = "".join(f"{s if ' on public.tickets ' in s else s.splitlines()[0]}\n" for s in told)
+    golden = Path(__file__).parent / "cases" / "help-desk" / "statements.txt"
+    if os.environ.get("MCP_RLS_REWRITE") == "1":
+        golden.write_text(found, encoding="utf-8")
+    assert found == golden.read_text(encoding="utf-8")

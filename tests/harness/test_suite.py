@@ -70,9 +70,7 @@ def policies() -> PolicySet:
     return found
 
 
-def read(
-    text: str, policies: PolicySet, catalog: Catalog | None = CATALOG
-) -> tuple[Suite | None, Diagnostics]:
+def read(text: str, policies: PolicySet, catalog: Catalog | None = CATALOG) -> tuple[Suite | None, Diagnostics]:
     return read_suite("cases.yaml", text, policies, catalog)
 
 
@@ -110,7 +108,13 @@ WRONG = [
     ("select: public.notes", "select: public.note", "unknown-table", 9, 'did you mean "public.notes"?'),
     ("select: public.notes", "select: notes", "unknown-table", 9, 'did you mean "public.notes"?'),
     ("select: public.notes", "select: auth.users", "unknown-table", 9, "doesn't cover the schema"),
-    ("insert: {public.notes: {id: 9, body: x}}", "insert: {public.notes: {id: 9, boddy: x}}", "unknown-column", 10, 'did you mean "body"?'),
+    (
+        "insert: {public.notes: {id: 9, body: x}}",
+        "insert: {public.notes: {id: 9, boddy: x}}",
+        "unknown-column",
+        10,
+        'did you mean "body"?',
+    ),
     ("set: {body: y}", "set: {bdy: y}", "unknown-column", 12, 'did you mean "body"?'),
     ("where: {id: 1}", "wher: {id: 1}", "unknown-key", 12, 'did you mean "where"?'),
     ("set: {body: y}", "set: {}", "bad-value", 12, "`set` names no column"),
@@ -120,12 +124,18 @@ WRONG = [
     ("changes: [1]", "refused: polcy", "bad-value", 12, 'did you mean "policy"?'),
     (", sees: [1]", "", "missing-key", 9, "found nothing"),
     ("sees: [1]", "sees: 1", "wrong-type", 9, "expected a list, found the number 1"),
-    ("sees: [1]", "sees: [[1, 2]]", "wrong-key", 9, "a key of \"public.notes\" is (id); found 2 values"),
+    ("sees: [1]", "sees: [[1, 2]]", "wrong-key", 9, 'a key of "public.notes" is (id); found 2 values'),
     ("allowed: true", "allowed: false", "bad-value", 10, "`refused: policy`"),
-    ("select: public.notes", "select: public.notes, delete: {public.notes: {}}", "bad-value", 9, "found select and delete"),
+    (
+        "select: public.notes",
+        "select: public.notes, delete: {public.notes: {}}",
+        "bad-value",
+        9,
+        "found select and delete",
+    ),
     ("body: hello}]", "boddy: hello}]", "unknown-column", 2, 'did you mean "body"?'),
     ("fixtures:", "fixture:", "unknown-key", 1, 'did you mean "fixtures"?'),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("before", "after", "code", "line", "says"), WRONG)

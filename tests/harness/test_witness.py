@@ -15,7 +15,10 @@ TOMORROW = "now() + interval '1 day'"
     ("condition", "values"),
     [
         ("approved and disabled_at is null", {"approved": "true", "disabled_at": "null"}),
-        ("revoked_at is null and (expires_at is null or expires_at > now())", {"revoked_at": "null", "expires_at": "null"}),
+        (
+            "revoked_at is null and (expires_at is null or expires_at > now())",
+            {"revoked_at": "null", "expires_at": "null"},
+        ),
         ("expires_at > now()", {"expires_at": TOMORROW}),
         ("now() < expires_at", {"expires_at": TOMORROW}),
         ("starts <= now()", {"starts": "now() - interval '1 day'"}),
@@ -28,7 +31,7 @@ TOMORROW = "now() + interval '1 day'"
         ("length(name) > 3", {}),
         ("name is not null", {}),
     ],
-)  # fmt: skip
+)
 def test_assignments(condition: str, values: dict[str, str]) -> None:
     assert assignments(condition) == values
 
@@ -41,9 +44,9 @@ def test_assignments(condition: str, values: dict[str, str]) -> None:
         ("text", None, "null"),
         ("text", "it's", "'it''s'"),
         ("text", "a\\b", "E'a\\\\b'"),
-        ("text[]", ["a", 'b"c', None], "E'{\"a\",\"b\\\\\"c\",NULL}'"),
+        ("text[]", ["a", 'b"c', None], 'E\'{"a","b\\\\"c",NULL}\''),
         ("text[]", [], "'{}'"),
-        ("integer[]", [[1], [2]], "'{{\"1\"},{\"2\"}}'"),
+        ("integer[]", [[1], [2]], '\'{{"1"},{"2"}}\''),
         ("jsonb", {"a": [1]}, "'{\"a\": [1]}'"),
         ("jsonb", ["a"], "'[\"a\"]'"),
         ("jsonb", '{"a": 1}', "'{\"a\": 1}'"),

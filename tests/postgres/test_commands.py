@@ -102,7 +102,8 @@ def test_compile_against_a_database_is_its_plan(database: str):
         assert "nothing pending" in run("plan", POLICIES, "--database", database).stdout
         connection.execute(down.encode())
         found = connection.execute(
-            "select array(select polname from pg_policy where polname like 'mcp\\_rls: %' and not polname like '%as before'),"
+            "select array(select polname from pg_policy"
+            " where polname like 'mcp\\_rls: %' and not polname like '%as before'),"
             " (select relrowsecurity from pg_class where oid = 'public.members'::regclass),"
             " exists(select from pg_namespace where nspname = 'mcp_rls')"
         ).fetchone()
@@ -211,7 +212,7 @@ def alembic(project: Path, database: str, *arguments: str, code: int = 0) -> str
 
 def test_revision_writes_what_alembic_then_applies(project: Path, database: str):
     """Up: nothing pending, and no second revision. Down: refuses to open until told so, and leaves nothing of ours."""
-    place = ["--database", database, "--config", project / "alembic.ini"]
+    place = ["--database", database, "--config", str(project / "alembic.ini")]
     policies = project / "policies.yaml"
     early = run("revision", policies, "-m", "too early", *place, code=2)
     assert "alembic upgrade head" in early.stderr

@@ -41,7 +41,7 @@ def test_the_demo_shows_every_stage(width: int, server: Server, monkeypatch: pyt
     assert text.count("denied everything, as expected") == 1
     assert "in the app itself" in text
     assert "\x1b" not in text
-    table = [line for line in text.splitlines() if line.startswith("  ann") or line.startswith("  bob")]
+    table = [line for line in text.splitlines() if line.startswith(("  ann", "  bob"))]
     assert len(table) >= 10
     assert all(len(line) <= width for line in text.splitlines() if "│" not in line and not line.startswith("✓ cases"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
@@ -44,7 +45,8 @@ def write(results: Results, out: TextIO) -> None:
         for detail in rest:
             page.print(shown(detail), soft_wrap=True)
         page.print()
-    page.print(_summary(results), soft_wrap=True)
+    for line in _summary(results):
+        page.print(line, soft_wrap=True)
 
 
 def _parted(results: Results, rows: Mapping[str, _Row]) -> tuple[list[TableName], list[TableName]]:
@@ -79,13 +81,15 @@ class _Block:
                 yield self.line(Text(), texts)
         with_remarks = self.room >= _SHORTEST_REMARK
         for title, names in _groups(results, rows):
-            if title:
-                yield Text(title, "bold green" if title == _HELD else "bold")
+            yield Text()
+            held = title == _HELD
+            yield Text(title, "bold green" if held else "bold")
             for name in names:
                 cells = [_cell(rows[name].get(table)) for table in self.tables]
                 remark = Text(_remark(results, name) if with_remarks else "", "dim")
                 remark.truncate(max(self.room, 0), overflow="ellipsis")
-                yield self.line(Text(("  " if title else "") + shown(name)), [*cells, remark])
+                mark = Text("✓ ", "green") if held else Text("  ")
+                yield self.line(mark.append(shown(name), ""), [*cells, remark])
 
     def line(self, name: Text, cells: Sequence[Text]) -> Text:
         name.truncate(self.name_width, overflow="ellipsis", pad=True)
@@ -139,13 +143,14 @@ def _all_held(rows: Mapping[str, _Row], names: Sequence[str]) -> bool:
 
 
 def _remark(results: Results, name: str) -> str:
-    """'no consent, assistant, tickets:read'."""
+    """'assistant, tickets:read'."""
     token = results.suite.tokens.get(name)
-    if name in results.remarks or token is None:
-        return results.remarks.get(name, "")
+    if token is None:
+        return ""
     scope = token.scope if isinstance(token.scope, str) else " ".join(token.scope or ())
-    consent = "" if token.consent else "no consent"
-    return shown(", ".join(filter(None, (consent, token.class_name or token.client, scope))))
+    client = token.class_name or (token.client or "").removeprefix("https://")
+    raw = token.raw if isinstance(token.raw, str) else json.dumps(token.raw) if token.raw else ""
+    return shown(", ".join(filter(None, (client, scope, raw))))
 
 
 def _heading(table: TableName) -> tuple[str, str]:
@@ -185,12 +190,12 @@ def _legend(rows: Mapping[str, _Row], tables: int) -> Text:
 # --- what came of it --------------------------------------------------------------------------------------------------
 
 
-def _summary(results: Results) -> Text:
+def _summary(results: Results) -> tuple[Text, Text]:
     result = results.result
     mark = ("✓ ", "bold green") if result.passed else ("✗ ", "bold red")
     cases = f"{sum(r.passed for r in result.cases)} of {counted(len(result.cases), 'case')} held"
     cells = f"{sum(r.passed for r in result.cells)} of {counted(len(result.cells), 'unlisted cell')} denied"
     undecided = result.count(Verdict.UNDECIDED)
     parts = [cases, cells, f"{undecided} UNDECIDED"] if undecided else [cases, cells]
-    how = f" ({counted(result.attempts, 'statement')}, {result.seconds:.1f} s, {shown(results.database)})"
-    return Text.assemble(mark, f"{shown(result.path)}: ", ", ".join(parts), (how, "dim"))
+    how = f"{counted(result.attempts, 'statement')} in {result.seconds:.1f} s, {results.database}"
+    return Text.assemble(mark, f"{shown(result.path)}: ", ", ".join(parts)), Text(f"  {shown(how)}", "dim")

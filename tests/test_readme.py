@@ -1,0 +1,59 @@
+"""What the README says is so: its examples are parts of the help desk and what that compiles to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from mcp_rls.cli import main
+from mcp_rls.resources import bundled
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HELP_DESK = bundled("policy_templates") / "help-desk"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_yaml_examples_are_the_help_desks_own():
+    """Line by line, comments apart."""
+    files = [(HELP_DESK / name).read_text(encoding="utf-8") for name in ("policies.yaml", "cases.yaml")]
+    known = {line.partition("#")[0].strip() for text in files for line in text.splitlines()}
+    for line in "\n".join(blocks("yaml")).splitlines():
+        assert line.partition("#")[0].strip() in known, line
+
+
+def test_the_sql_example_is_what_is_emitted():
+    """To the character."""
+    compiled = CliRunner().invoke(main, ["compile", str(HELP_DESK / "policies.yaml")]).stdout
+    (example,) = blocks("sql")
+    assert example.strip() in compiled
+
+
+def test_every_command_and_extra_exists():
+    """Commands that the README shows are commands, and extras are in pyproject.toml."""
+    used = set(re.findall(r"^(?:mcp-rls|`mcp-rls) ([a-z-]+)", README, re.MULTILINE)) | set(
+        re.findall(r"`mcp-rls ([a-z-]+)", README)
+    )
+    assert used <= set(main.commands)
+    assert {"init", "check", "compile", "plan", "apply", "revision", "test"} <= used
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for extra in re.findall(r'"mcp-rls\[([a-z]+)\]"', README):
+        assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
+    for target in re.findall(r"^make ([a-z]+)", README, re.MULTILINE):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_links_lead_somewhere():
+    """Files beside the README; nothing in the documents speaks of files that aren't there."""
+    for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / link).exists(), link
+    architecture = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:compiler|database|harness|report|cli|lints)/[\w/]*(?:\.py)?|\w+\.py)`", architecture):
+        assert (ROOT / "mcp_rls" / path).exists() or (ROOT / path).exists(), path
