@@ -16,16 +16,12 @@ from mcp_rls.plan import Plan, plan
 from mcp_rls.state import State, Switches
 
 # A revision runs in somebody else's transaction: what it sets, it puts back.
-_BEGIN = (
-    "select set_config('mcp_rls.search_path', current_setting('search_path'), true)",
-    "select set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)",
-    "set local search_path = pg_catalog",
-    "set local lock_timeout = '2s'",
+_SET = {"search_path": "pg_catalog", "lock_timeout": "2s", "standard_conforming_strings": "on"}
+_BEGIN = "select " + ",\n  ".join(
+    f"set_config('mcp_rls.{name}', current_setting('{name}'), true), set_config('{name}', '{value}', true)"
+    for name, value in _SET.items()
 )
-_END = (
-    "select set_config('search_path', current_setting('mcp_rls.search_path'), true)",
-    "select set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)",
-)
+_END = "select " + ",\n  ".join(f"set_config('{name}', current_setting('mcp_rls.{name}'), true)" for name in _SET)
 
 
 class NotAtHead(Exception):
@@ -62,7 +58,7 @@ def write_revision(config_file: Path, message: str, up: Plan, down: Plan, *, dat
         head="head",
         upgrades=body(up),
         downgrades=body(down, guarded=True),
-        imports="",
+        imports="from alembic import context" if down.opens else "",
     )
     if script is None:
         raise CommandError("Alembic wrote no revision")
@@ -112,23 +108,17 @@ def body(way: Plan, *, guarded: bool = False) -> str:
     lines = _guard(way) if guarded and way.opens else []
     lines += [f"# {o.effect.value}: {line}" for o in way.operations for line in o.words.splitlines()]
     lines.append("for statement in (")
-    lines += [f"    {_quoted(statement)}," for statement in (*_BEGIN, *way.statements, *_END)]
+    lines += [f"    {_quoted(statement)}," for statement in (_BEGIN, *way.statements, _END)]
     # text() would take :name for a bind parameter, in a string constant too
     lines += ["):", r"""    op.execute(sa.text(statement.replace(":", r"\:")))"""]
     return "\n    ".join(lines)
 
 
 def _guard(way: Plan) -> list[str]:
-    opened = ["this downgrade opens, and needs -x mcp_rls_open=yes:", *(f"  {o.words}" for o in way.opens)]
+    opened = "; ".join(o.words for o in way.opens[:5]) + (" ..." if len(way.opens) > 5 else "")
     return [
-        "from alembic import context",
-        "",
         'if context.get_x_argument(as_dictionary=True).get("mcp_rls_open") != "yes":',
-        "    raise RuntimeError(",
-        *(f"        {_quoted(line)} + chr(10) +" for line in opened[:-1]),
-        f"        {_quoted(opened[-1])}",
-        "    )",
-        "",
+        f"    raise RuntimeError({_quoted(f'this downgrade opens, and needs -x mcp_rls_open=yes: {opened}')})",
     ]
 
 

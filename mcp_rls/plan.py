@@ -25,6 +25,7 @@ from itertools import groupby
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.helpers import INSTALL, UNINSTALL
+from mcp_rls.compiler.lower import as_before
 from mcp_rls.state import SCHEMA, Function, Policy, Privilege, State, Switches
 
 
@@ -93,7 +94,7 @@ def _result_types_change(actual: State, desired: State) -> bool:
 
 
 def _is_as_before(policy: Policy) -> bool:
-    return policy.permissive and policy.name.endswith(" as before")
+    return policy.permissive and policy.name == as_before(policy.table).name
 
 
 def removed(actual: State) -> State:
@@ -207,6 +208,8 @@ class _Difference:
         comment = f"mcp_rls, {policy.place}" if policy.place else "mcp_rls"
         statements = (sql.create_policy(policy), sql.comment_on_policy(policy, comment), *self.noted(policy))
         if _is_as_before(policy):
+            # a downgrade leaves it in place, so a revision that is run again may meet it
+            statements = (sql.create_policy_if_absent(policy), *statements[1:])
             words, effect = f"{policy.table}: people keep what they had, now by a policy", Effect.NEITHER
         elif policy.permissive:
             words, effect = f"{policy.table}: people may {policy.command} by rules", Effect.OPENS

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,20 +167,17 @@ def rls(request: pytest.FixtureRequest) -> Iterator[Rls]:
 
     workshop = _workshop(config)
     suite = None
-    try:
-        cases = _starting_cases(config, policies)
-        if cases is not None:
-            suite = workshop.suite(cases, workshop.policies(policies))
-        opened = workshop.stage(_project(config, policies))
-        stage = opened.__enter__()
-    except _foreseen() as problem:
-        pytest.fail(str(problem), pytrace=False)
-    try:
-        if suite is not None and with_fixtures:
-            stage.insert_fixtures(suite.fixtures, suite.span)
+    with ExitStack() as opened:
+        try:
+            cases = _starting_cases(config, policies)
+            if cases is not None:
+                suite = workshop.suite(cases, workshop.policies(policies))
+            stage = opened.enter_context(workshop.stage(_project(config, policies)))
+            if suite is not None and with_fixtures:
+                stage.insert_fixtures(suite.fixtures, suite.span)
+        except _foreseen() as problem:
+            pytest.fail(str(problem), pytrace=False)
         yield Rls(stage, suite.people if suite is not None else {})
-    finally:
-        opened.__exit__(None, None, None)
 
 
 def _starting_cases(config: pytest.Config, policies: Path) -> Path | None:

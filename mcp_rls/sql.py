@@ -81,6 +81,18 @@ def create_policy(policy: Policy) -> str:
     return f"{head} for {policy.command} to {roles(policy.roles)}{_expressions(policy)}"
 
 
+def block_if(test: str, statements: tuple[str, ...]) -> str:
+    """A DO block that runs `statements` where `test` holds at that moment."""
+    lines = (f"    {s.replace('select', 'perform', 1) if s.startswith('select') else s};" for s in statements)
+    body = "\n".join(["", "begin", f"  if {test} then", *lines, "  end if;", "end", ""])
+    return f"do {dollar(body)}"
+
+
+def create_policy_if_absent(policy: Policy) -> str:
+    where = f"p.polrelid = {literal(table(policy.table))}::regclass and p.polname = {literal(policy.name)}"
+    return block_if(f"not exists (select from pg_policy p where {where})", (create_policy(policy),))
+
+
 def alter_policy(policy: Policy) -> str:
     return f"alter policy {ident(policy.name)} on {table(policy.table)} to {roles(policy.roles)}{_expressions(policy)}"
 
@@ -128,12 +140,8 @@ def revoke_blind(name: TableName, holders: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def where_row_security_is_off(name: TableName, statements: tuple[str, ...]) -> str:
-    """One block that runs `statements` only if the table's row security is off at that moment."""
-    body = "\n".join(f"    {s.replace('select', 'perform', 1) if s.startswith('select') else s};" for s in statements)
     test = f"not (select c.relrowsecurity from pg_class c where c.oid = {literal(table(name))}::regclass)"
-    return (
-        f"do {dollar(f'{chr(10)}begin{chr(10)}  if {test} then{chr(10)}{body}{chr(10)}  end if;{chr(10)}end{chr(10)}')}"
-    )
+    return block_if(test, statements)
 
 
 # --- functions --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ was recorded when it was made (someone changed it) or when nothing was recorded.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -91,7 +92,13 @@ class Privilege:
 
     @property
     def object(self) -> str:
-        return f"privilege {self.privilege} on {self.table} of {self.role}"
+        """Its name in the manifest, from which `named` makes it again."""
+        return "privilege " + json.dumps([self.table.schema, self.table.name, self.role, self.privilege])
+
+    @classmethod
+    def named(cls, object_name: str) -> Privilege:
+        schema, table, role, privilege = json.loads(object_name.removeprefix("privilege "))
+        return cls(TableName(schema, table), role, privilege)
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ class State:
     switches: Mapping[TableName, Switches] = field(default_factory=dict)
     privileges: frozenset[Privilege] = frozenset()
     revoked: frozenset[Privilege] = frozenset()  # taken away by us, given back on the way down
+    recorded: frozenset[str] = field(default=frozenset(), compare=False)  # objects in the manifest, there or not
 
     def __post_init__(self) -> None:
         for name in ("functions", "policies", "switches"):

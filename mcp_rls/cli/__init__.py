@@ -6,6 +6,8 @@ problems on stderr. Heavy modules are imported by the command that needs them, s
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 import click
@@ -56,6 +58,9 @@ def main() -> None:
 
     Exit status: 0 everything held, 1 it ran and the answer is no, 2 it could not answer.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a tick that the locale lacks is no reason to fail
+            stream.reconfigure(errors="replace")
 
 
 for command in (

@@ -71,9 +71,12 @@ def _refused_by_postgresql(error: Any) -> str:
 
 def _missing(module: str) -> str | None:
     """Which extra brings the library `module`."""
+    library = module.partition(".")[0]
     extras = {"psycopg": "postgres", "alembic": "alembic", "sqlalchemy": "alembic", "testcontainers": "containers"}
-    extra = extras.get(module.partition(".")[0])
-    return f'this command needs {module.partition(".")[0]}: pip install "mcp-rls[{extra}]"' if extra else None
+    if library not in extras:
+        return None
+    hint = '\nwith a PostgreSQL of its own: pip install "mcp-rls[embedded]"' if library == "psycopg" else ""
+    return f'this command needs {library}: pip install "mcp-rls[{extras[library]}]"{hint}'
 
 
 # --- arguments and options --------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -49,6 +50,8 @@ def init(directory: Path, name: str, list_: bool) -> None:
 def demo(container: str | None, database: str | None) -> None:
     """Check, compile, migrate and prove the policies of a small help desk, and show what each token may do."""
     begun = time.perf_counter()
+    if not all(map(find_spec, ("psycopg", "alembic"))):
+        raise Problem('the demo needs more than a plain install: pip install "mcp-rls[alembic,embedded]"')
     from mcp_rls.demo import run_demo
 
     sys.exit(run_demo(sys.stdout, database=database, container=container, progress=progress, begun=begun))

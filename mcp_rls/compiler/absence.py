@@ -8,6 +8,7 @@ every table that its own policies read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import sqlglot
@@ -19,7 +20,26 @@ from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Diagnostics, Span
 
 _JOINS_THAT_ONLY_NARROW = {"", "INNER", "CROSS"}
-_READING_WORDS = {"FROM", "JOIN", "TABLE", "EXECUTE", "PERFORM", "CALL", "USING"}
+_READING_WORDS = {"from", "join", "table", "execute", "perform", "call", "using"}
+_RUN_STRINGS = {
+    "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "cursor_to_xml", "cursor_to_xmlschema",
+    "table_to_xml", "table_to_xmlschema", "table_to_xml_and_xmlschema", "schema_to_xml", "schema_to_xmlschema",
+    "schema_to_xml_and_xmlschema", "database_to_xml", "database_to_xmlschema", "database_to_xml_and_xmlschema",
+    "ts_stat", "ts_rewrite",
+}  # fmt: skip
+# What a positive sub-select may select: values, never another look at a table.
+_PLAIN = (
+    exp.Column,
+    exp.Literal,
+    exp.Boolean,
+    exp.Null,
+    exp.Star,
+    exp.Cast,
+    exp.Paren,
+    exp.Alias,
+    exp.Identifier,
+    exp.DataType,
+)
 
 
 def gain_by_absence(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics) -> None:
@@ -49,9 +69,10 @@ def whole(policies: PolicySet, catalog: Catalog) -> frozenset[TableName]:
     """Tables of which a client reads just what its person reads: uncovered ones, and `read_as_person` transitively."""
     narrowed = {t.name for t in covered(policies, catalog) if not _reads_as_person(policies, t.name)}
     while True:
+        # uncovered tables count too: their policies are computed under the ceilings of what they read
         more = {
             t.name
-            for t in covered(policies, catalog)
+            for t in catalog.tables.values()
             if t.name not in narrowed and any(p.reads & narrowed for p in t.policies)
         }
         if not more:
@@ -66,34 +87,61 @@ def _reads_as_person(policies: PolicySet, table: TableName) -> bool:
 
 def _faults(policy: ForeignPolicy, catalog: Catalog, narrowed: frozenset[TableName]) -> Iterator[str]:
     for name in policy.functions:
-        yield from _function_faults(name, catalog.functions.get(name, ()))
-    if not policy.reads & narrowed:
-        return
+        if _may_read(name, catalog, frozenset()):
+            yield f"it calls {name}(), which reads tables with the caller's rights, or may"
+            return
     for text in filter(None, (policy.using, policy.check)):
-        try:
-            condition = sqlglot.parse_one(text, dialect="postgres", into=exp.Condition)
-        except (SqlglotError, RecursionError):
-            yield "its expression can't be analysed"
-            continue
-        fault = _Reads(catalog, narrowed).fault(condition)
+        fault = _text_fault(text, catalog, narrowed) if policy.reads & narrowed or _runs_text(text) else ""
         if fault:
             yield fault
 
 
-def _function_faults(name: str, overloads: tuple[Function, ...]) -> Iterator[str]:
-    for function in overloads:
-        if not function.reads_past_rls and function.language not in ("c", "internal") and _may_read(function.body):
-            yield f"it calls {name}(), which reads tables with the caller's rights"
-            return
+def absence_in(text: str, policies: PolicySet, catalog: Catalog) -> str:
+    """What stands against SQL in a person rule, '' when nothing does."""
+    words = {t.text.lower() for t in sqlglot.tokenize(text, read="postgres")}
+    called = [name for name in catalog.functions if name.rpartition(".")[2].lower() in words]
+    if any(_may_read(name, catalog, frozenset()) for name in called):
+        return "it calls a function that reads tables with the caller's rights, or may"
+    return _text_fault(
+        re.sub(r"\btoken\.\w+", "null", text), catalog, frozenset(catalog.tables) - whole(policies, catalog)
+    )
 
 
-def _may_read(body: str) -> bool:
+def _text_fault(text: str, catalog: Catalog, narrowed: frozenset[TableName]) -> str:
+    if _runs_text(text):
+        return "it runs SQL that stands in a string"
     try:
-        tokens = sqlglot.tokenize(body, read="postgres")
+        condition = sqlglot.parse_one(text, dialect="postgres", into=exp.Condition)
+    except (SqlglotError, RecursionError):
+        return "its expression can't be analysed"
+    return _Reads(catalog, narrowed).fault(condition)
+
+
+def _runs_text(text: str) -> bool:
+    """Whether it names a function of PostgreSQL's that runs SQL given as a string, or reads a whole table by name."""
+    words = {t.text.lower() for t in sqlglot.tokenize(text, read="postgres")}
+    return bool(words & _RUN_STRINGS)
+
+
+def _may_read(name: str, catalog: Catalog, seen: frozenset[str]) -> bool:
+    """Whether some function of this name may read a table under row security, by itself or through others."""
+    return name not in seen and any(_reads(f, catalog, seen | {name}) for f in catalog.functions.get(name, ()))
+
+
+def _reads(function: Function, catalog: Catalog, seen: frozenset[str]) -> bool:
+    if function.reads_past_rls or function.language in ("c", "internal"):
+        return False
+    if function.language not in ("sql", "plpgsql"):
+        return True
+    try:
+        tokens = sqlglot.tokenize(function.body, read="postgres")
     except SqlglotError:
         return True
-    strings = (TokenType.STRING, TokenType.IDENTIFIER)
-    return any(t.text.upper() in _READING_WORDS for t in tokens if t.token_type not in strings)
+    words = {t.text.lower() for t in tokens if t.token_type is not TokenType.STRING}
+    if words & _READING_WORDS or words & _RUN_STRINGS:
+        return True
+    called = (name for name in catalog.functions if name.rpartition(".")[2].lower() in words)
+    return any(_may_read(name, catalog, seen) for name in called)
 
 
 class _Reads:
@@ -161,8 +209,11 @@ class _Reads:
         for part in ("group", "having", "limit", "offset", "with_", "with", "windows", "qualify", "sample"):
             if node.args.get(part):
                 return f"it reads {read} with {part.strip('_').upper()}"
-        if any(p.find(exp.AggFunc, exp.Window) or p.find(exp.Subquery) for p in node.expressions):
-            return f"it reads {read} through an aggregate"
+        distinct = node.args.get("distinct")
+        if distinct is not None and distinct.args.get("on"):
+            return f"it reads {read} with DISTINCT ON"
+        if not all(isinstance(part, _PLAIN) for p in node.expressions for part in p.walk()):
+            return f"it reads {read} through an aggregate or another expression"
         source = node.args.get("from_") or node.args.get("from")
         fault = self.source(source.this, read) if source is not None else ""
         fault = fault or self.joins(node, read)
@@ -181,7 +232,7 @@ class _Reads:
         if isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table):
             return self.source(node.this, read) or self.joins(node, read)
         if isinstance(node, exp.Subquery):
-            return self.query(node)
+            return self.query(node) or self.joins(node, read)
         return f"it reads {read} in a form that can't be analysed"
 
     def joins(self, node: exp.Expr, read: str) -> str:

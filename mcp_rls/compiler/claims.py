@@ -7,6 +7,7 @@ the token's class and scopes open. `rules` is {"class": [[case, "scope", ...], .
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -17,6 +18,28 @@ from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.model import ClaimPath, ClientClass, NamedSet, PolicySet
 from mcp_rls.state import SCHEMA, Function
 
+_SPELLINGS = {
+    "int": "integer",
+    "int2": "smallint",
+    "int4": "integer",
+    "int8": "bigint",
+    "bool": "boolean",
+    "float4": "real",
+    "float8": "double precision",
+    "float": "double precision",
+    "decimal": "numeric",
+    "varchar": "character varying",
+    "char": "character",
+    "timestamp": "timestamp without time zone",
+    "timestamptz": "timestamp with time zone",
+    "time": "time without time zone",
+    "timetz": "time with time zone",
+    "varbit": "bit varying",
+    "serial": "integer",
+    "bigserial": "bigint",
+}
+# Not printable ASCII, a backslash, a fragment, a dot segment, or one of these in percent-encoding.
+_ODD_URL = sql.literal(r"[^!-~]|[\\#]|/[.][.]?(/|[?]|$)|%2[eEfF]|%5[cC]")
 MAX_CLIENT_ID = 2048  # characters; a longer one is of no class
 DIRECT = -1
 CLOSED = 0
@@ -38,7 +61,7 @@ def set_value(policies: PolicySet, name: str, *, wrapped: bool = True) -> str:
     """SQL for a set's values as an array."""
     call = f"{SCHEMA}.{sql.ident(set_function_name(name))}()"
     # the cast tells PostgreSQL that ANY takes an array here, not a sub-select's rows
-    return f"(select {call})::{policies.sets[name].type}[]" if wrapped else call
+    return f"(select {call})::{set_type(policies.sets[name])}[]" if wrapped else call
 
 
 def renderer(policies: PolicySet, *, wrapped: bool = True) -> h.Renderer:
@@ -99,12 +122,27 @@ def named_set(policies: PolicySet, definition: NamedSet, parts: tuple[str | e.Ex
     spell = renderer(policies)
     query = "".join(part if isinstance(part, str) else e.render(part, spell) for part in parts)
     body = f"""
+#variable_conflict use_column
 begin
   return array(select listed.member from ({query.strip()}) listed(member) where listed.member is not null);
 end
 """
-    name = set_function_name(definition.name)
-    return h.function(name, "", f"{definition.type}[]", body, arguments="", execute=policies.roles, place=place)
+    return h.function(
+        set_function_name(definition.name),
+        "",
+        f"{set_type(definition)}[]",
+        body,
+        arguments="",
+        execute=policies.roles,
+        place=place,
+        settings=h.AUTHOR_SETTINGS,
+    )
+
+
+def set_type(definition: NamedSet) -> str:
+    """The type of a set's members as PostgreSQL spells it; a modifier such as (20) means nothing in a result."""
+    base = re.sub(r"\s*\([^)]*\)", "", definition.type).strip().lower()
+    return _SPELLINGS.get(base, base)
 
 
 # --- the gate ---------------------------------------------------------------------------------------------------------
@@ -115,20 +153,21 @@ class Decision:
     """What a file's `gate` and `key` decide by.
 
     `where`: the SQL of each registry's and the consent table's `where`, by class and 'consent'. `entries`: the largest
-    number of entries that a class has in any ceiling's rules.
+    number of entries that a class has in any ceiling's rules. `raw`: some `where` is an author's SQL.
     """
 
     policies: PolicySet
     catalog: Catalog | None
     where: dict[str, str]
     entries: int
+    raw: bool = False
 
 
 def gate(decision: Decision) -> Function:
     """mcp_rls.gate(acting, rules): -1 for a direct session, 0 for closed, else the number of the open case."""
     body = _body(decision, "return v_case;")
     parameters, types = "acting name, rules jsonb", "name, jsonb"
-    return h.function("gate", parameters, "integer", body, arguments=types, execute=decision.policies.roles)
+    return _deciding("gate", parameters, types, "integer", body, decision)
 
 
 def key(decision: Decision) -> Function:
@@ -138,7 +177,13 @@ def key(decision: Decision) -> Function:
     """
     body = _body(decision, f"if v_case = {CLOSED} then return null; end if;\n{h.RETURN_CLAIM}")
     parameters, types = "acting name, rules jsonb, path text[], kind text", "name, jsonb, text[], text"
-    return h.function("key", parameters, "text", body, arguments=types, execute=decision.policies.roles)
+    return _deciding("key", parameters, types, "text", body, decision)
+
+
+def _deciding(name: str, parameters: str, types: str, returns: str, body: str, decision: Decision) -> Function:
+    settings = h.AUTHOR_SETTINGS if decision.raw else ""
+    roles = decision.policies.roles
+    return h.function(name, parameters, returns, body, arguments=types, execute=roles, settings=settings)
 
 
 def _body(decision: Decision, result: str) -> str:
@@ -159,7 +204,8 @@ def _body(decision: Decision, result: str) -> str:
         f"  {result}",
         "end",
     ]
-    return "\n" + "\n".join(part for part in parts if part) + "\n"
+    # in a query a bare name is a column; what is ours is said with its block's name
+    return "\n#variable_conflict use_column\n<<ours>>\n" + "\n".join(part for part in parts if part) + "\n"
 
 
 def _declarations(policies: PolicySet) -> str:
@@ -170,6 +216,7 @@ def _declarations(policies: PolicySet) -> str:
         "v_class text;",
         *(["v_listed text;"] if not _by_id_alone(policies) else []),
         *(["v_asked jsonb;"] if policies.identity.scope is not None else []),
+        *([f"v_person {policies.identity.person.type};"] if _needing_consent(policies) else []),
         *(["v_standing boolean;", "v_consented jsonb;"] if _needing_consent(policies) else []),
     ]
     return "\n  ".join(["declare", *lines])
@@ -255,7 +302,7 @@ def _match(c: ClientClass, catalog: Catalog | None) -> str:
         tests.append(
             f"starts_with(v_client, {sql.literal(c.client_id_url_prefix)}) and length(v_client) <= {MAX_CLIENT_ID}"
         )
-        tests.append(r"v_client !~ '[^!-~]|[\\#]|/\.\.?(/|\?|$)|%2[eEfF]|%5[cC]'")
+        tests.append(f"v_client !~ {_ODD_URL}")
     if c.registry is not None:
         row = registered(c, catalog)
         tests.append(
@@ -276,7 +323,7 @@ def _alive(c: ClientClass, decision: Decision) -> str:
 def registered(c: ClientClass, catalog: Catalog | None) -> str:
     """Whether row `r` of the class's registry is the client's."""
     assert c.registry is not None
-    return same_text(f"r.{sql.ident(c.registry.id)}", _type(catalog, c.registry.table, c.registry.id), "v_client")
+    return same_text(f"r.{sql.ident(c.registry.id)}", _type(catalog, c.registry.table, c.registry.id), "ours.v_client")
 
 
 def same_text(column: str, type_: str | None, value: str) -> str:
@@ -338,7 +385,7 @@ def _consent(decision: Decision) -> str:
     if consent is None or not needing:
         return ""
     column = f"g.{sql.ident(consent.client)}"
-    grantee = same_text(column, _type(catalog, consent.table, consent.client), "v_client")
+    grantee = same_text(column, _type(catalog, consent.table, consent.client), "ours.v_client")
     live = f" and ({decision.where['consent']})" if "consent" in decision.where else ""
     row = f"from {sql.table(consent.table)} g"
     conditions = f"where {_same_person(policies, catalog)} and {grantee}{live}"
@@ -347,23 +394,24 @@ def _consent(decision: Decision) -> str:
     else:
         words = _words(f"g.{sql.ident(consent.scopes)}", _type(catalog, consent.table, consent.scopes))
         read = (
-            "select count(*) > 0, coalesce(jsonb_agg(word) filter (where word is not null), '[]')\n"
-            f"        into v_standing, v_consented {row} left join lateral {words} word on true\n        {conditions};"
+            "select count(*) > 0, coalesce(jsonb_agg(said.word) filter (where said.word is not null), '[]')\n"
+            f"        into v_standing, v_consented {row} left join lateral {words} said(word) on true\n        {conditions};"
         )
     names = ", ".join(map(sql.literal, needing))
     # a class that has no case here need not be asked
-    head = f"    if v_class in ({names}) and rules ? v_class then\n      {read}"
+    head = f"    if v_class in ({names}) and rules ? v_class then"
+    person = f"      v_person := {h.typed(policies.identity.person)};\n      {read}"
     close = "      if not v_standing then v_class := null; end if;"
     closure = _closure(policies, "v_consented") if consent.scopes is not None else ""
-    return "\n".join(part for part in (head, close, closure, "    end if;") if part)
+    return "\n".join(part for part in (head, person, close, closure, "    end if;") if part)
 
 
 def _same_person(policies: PolicySet, catalog: Catalog | None) -> str:
     assert policies.consent is not None
-    column, value = f"g.{sql.ident(policies.consent.person)}", f"({h.typed(policies.identity.person)})"
+    column = f"g.{sql.ident(policies.consent.person)}"
     known = _type(catalog, policies.consent.table, policies.consent.person)
     same_type = known is None or known == policies.identity.person.type
-    return f"{column} = {value}" if same_type else f"{column}::text = {value}::text"
+    return f"{column} = ours.v_person" if same_type else f"{column}::text = ours.v_person::text"
 
 
 def _words(column: str, type_: str | None) -> str:

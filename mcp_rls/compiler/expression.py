@@ -227,25 +227,46 @@ def render(  # noqa: C901, PLR0911, PLR0912 - one flat case for each node
     raise AssertionError(f"no spelling for {expr!r}")
 
 
-def harden(expr: Expr, indexed: frozenset[str] | None) -> Expr:
+def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True) -> Expr:
     """The same condition with every equality that the planner could merge written so that it can't.
 
     The planner puts equalities that must all hold on one row into classes, with those of the query's own WHERE, and
-    may then test another member of the class in place of ours. `= any (array[...])` and `(...) is true` never join a
-    class. The first keeps an index but costs 50 ns a row where none is used, the second costs nothing and uses none;
-    so it is the first for a column in `indexed` (None: unknown, taken for indexed). Equality with a constant is safe
-    as it is: of several members the planner prefers a constant.
+    may then test another member of the class in place of ours. It finds them below OR and NOT too (common parts of
+    an OR, De Morgan, constant folding), so each is rewritten wherever it stands. `= any (array[...])` and
+    `(...) is true` never join a class. The first keeps an index but costs 50 ns a row where none is used; the second
+    costs nothing, uses none, and takes NULL for false, so it stands only where that is the same: for a column not in
+    `indexed` (None: unknown) below nothing but AND and OR. Equality with a constant is safe as it is: of several
+    members the planner prefers a constant.
     """
-    if isinstance(expr, Logic) and expr.op == "and":
-        return Logic("and", tuple(harden(part, indexed) for part in expr.operands))
-    if not (isinstance(expr, Op) and expr.op == "="):
-        return expr
-    left, right = expr.left, expr.right
+
+    def inner(e: Expr, *, keep: bool = False) -> Expr:
+        return harden(e, indexed, positive=positive and keep)
+
+    match expr:
+        case Logic(op, operands):
+            return Logic(op, tuple(inner(o, keep=True) for o in operands))
+        case Op("=" | "<>" as op, left, right):
+            return _hard_comparison(op, inner(left), inner(right), indexed, positive=positive)
+        case In(operand, items, negated) if not all(isinstance(i, Lit) for i in items):
+            members = Array(tuple(inner(i) for i in items))
+            return Any(inner(operand), "<>" if negated else "=", members, "all" if negated else "any")
+        case Op(op, left, right):
+            return Op(op, inner(left), inner(right))
+        case Prefix(op, operand):
+            return Prefix(op, inner(operand))
+        case Test(operand, test):
+            return Test(inner(operand), test)
+        case Call(name, arguments):
+            return Call(name, tuple(inner(a) for a in arguments))
+    return expr
+
+
+def _hard_comparison(op: str, left: Expr, right: Expr, indexed: frozenset[str] | None, *, positive: bool) -> Expr:
     if constant_over_rows(left) and not constant_over_rows(right):
         left, right = right, left
     if isinstance(right, Lit) or (isinstance(right, Cast) and isinstance(right.operand, Lit)):
-        return Op("=", left, right)
+        return Op(op, left, right)
     served = indexed is None or not isinstance(left, Col) or left.name in indexed
-    if constant_over_rows(right) and served:
-        return Any(left, "=", Array((right,)))
-    return Test(Op("=", left, right), "is true")
+    if op == "=" and positive and not (served and constant_over_rows(right)):
+        return Test(Op(op, left, right), "is true")
+    return Any(left, op, Array((right,)), "any" if op == "=" else "all")

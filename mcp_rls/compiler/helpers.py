@@ -16,6 +16,10 @@ from mcp_rls.compiler.expression import SetValues, Token
 from mcp_rls.compiler.model import Claim, ClaimPath
 from mcp_rls.state import SCHEMA, Function, digest
 
+# plpgsql reads a body at its first use in a session, under the session's settings. Nothing that we write depends on
+# them; what an author wrote as SQL may, so functions with such text are read under these.
+AUTHOR_SETTINGS = "\n  set standard_conforming_strings = on\n  set transform_null_equals = off"
+
 Renderer = Callable[[Token | SetValues], str]
 
 UUID_LOWER = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"  # as PostgreSQL prints one
@@ -50,11 +54,14 @@ def function(
     volatility: str = "stable",
     execute: tuple[str, ...] = (),
     place: str = "",
+    settings: str = "",
 ) -> Function:
     """A plpgsql function of ours. `parameters` with names, `arguments` their types alone."""
     head = f"create or replace function {SCHEMA}.{sql.ident(name)}({parameters}) returns {returns}"
     security = "security definer" if definer else "security invoker"
-    options = f"language plpgsql {volatility} parallel safe {security}\n  set search_path = pg_catalog, pg_temp"
+    options = (
+        f"language plpgsql {volatility} parallel safe {security}\n  set search_path = pg_catalog, pg_temp{settings}"
+    )
     definition = f"{head}\n{options}\nas {sql.dollar(body)}"
     return Function(
         name,
@@ -72,7 +79,14 @@ def function(
 # PostgreSQL 16 can ask whether a text is valid JSON; before it a bad one can only raise, and catching that takes a
 # subtransaction, which a parallel plan refuses. So there strings become "", numbers and words 0, and whole arrays and
 # objects fold to 0 from the inside out. It may take a valid but odd document for a bad one (closed), never the reverse.
-_CLAIMS = r"""
+_STRING = r""""(?:[^"\\\x01-\x1f]|\\["\\/bfnrt]|\\u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}"""
+_STRING += r'''|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"'''
+_SCALAR = r"""(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:[.][0-9]{1,99})?(?:[eE][+-]?[0-9]{1,2})?"""
+_SCALAR += r"""|true|false|null)(?![0-9a-zA-Z.+"-])"""
+_FOLDABLE = r"""\[(?:(?:0|"")(?:,(?:0|""))*)?\]|\{(?:"":(?:0|"")(?:,"":(?:0|""))*)?\}"""
+_BLANK = r"[ \t\r\n]+"
+_TOUCHING = '[0-9a-zA-Z".+-]'
+_CLAIMS = f"""
 declare
   raw constant text := nullif(current_setting('request.jwt.claims', true), '');
   document jsonb;
@@ -81,23 +95,18 @@ declare
 begin
   if raw is null then return null; end if;
   -- Deep nesting would exhaust the stack, an error that no soft check catches.
-  if length(raw) > 2000 and (length(raw) > 65536 or length(raw) - length(translate(raw, '[{', '')) > 1000) then
+  if length(raw) > 2000 and (length(raw) > 65536 or length(raw) - length(translate(raw, '[{{', '')) > 1000) then
     return null;
   end if;
   if current_setting('server_version_num')::integer >= 160000 then
     if not pg_input_is_valid(raw, 'jsonb') then return null; end if;
   else
-    shape := regexp_replace(raw,
-      '"(?:[^"\\\x01-\x1f]|\\["\\/bfnrt]|\\u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"',
-      '""', 'g');
-    if shape ~ '[0-9a-zA-Z".+-][ \t\r\n]+[0-9a-zA-Z".+-]' or shape ~ '"{4}' then return null; end if;
-    shape := regexp_replace(shape, '[ \t\r\n]+', '', 'g');
-    shape := regexp_replace(shape,
-      '(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{1,99})?(?:[eE][+-]?[0-9]{1,2})?|true|false|null)(?![0-9a-zA-Z.+"-])',
-      '0', 'g');
+    shape := regexp_replace(raw, {sql.literal(_STRING)}, '""', 'g');
+    if shape ~ {sql.literal(f'{_TOUCHING}{_BLANK}{_TOUCHING}|"{{4}}')} then return null; end if;
+    shape := regexp_replace(shape, {sql.literal(_BLANK)}, '', 'g');
+    shape := regexp_replace(shape, {sql.literal(_SCALAR)}, '0', 'g');
     loop
-      folded := regexp_replace(shape,
-        '\[(?:(?:0|"")(?:,(?:0|""))*)?\]|\{(?:"":(?:0|"")(?:,"":(?:0|""))*)?\}', '0', 'g');
+      folded := regexp_replace(shape, {sql.literal(_FOLDABLE)}, '0', 'g');
       exit when folded = shape;
       shape := folded;
     end loop;
@@ -118,12 +127,12 @@ begin
   where n.nspname = '{SCHEMA}' and f.prokind = 'f'
   union all
   select format('policy %s.%s %s', n.nspname, c.relname, p.polname),
-         md5(concat_ws(E'\\n', p.polpermissive, p.polcmd,
+         md5(concat_ws(chr(10), p.polpermissive, p.polcmd,
            (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
             from unnest(p.polroles) member(oid) left join pg_roles r on r.oid = member.oid),
            'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)))
   from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
-  where p.polname like 'mcp\\_rls: %';
+  where starts_with(p.polname::text, 'mcp_rls: ');
 end
 """
 

@@ -50,9 +50,11 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
             made.append(_closed(resolved, table))
         if table.people is not None:
             made += _people(resolved, table, keyed)
-        elif not before.row_security or (table.table, as_before(table.table).name) in actual.policies:
+        elif _keeps_people(table.table, actual):
             made.append(as_before(table.table, place(table.span)))
     covered = {t.table: t for t in resolved.tables}
+    # a table that isn't covered any more keeps its people's rows, and gets back what was revoked there
+    made += [p for p in actual.policies.values() if p.table not in covered and p.name == as_before(p.table).name]
     held = actual.privileges | actual.revoked
     revoked = frozenset(p for p in held if _unwanted(resolved.policies.roles, covered.get(p.table), p))
     return State(
@@ -60,9 +62,23 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         functions={f.signature: f for f in _functions(resolved, made, entries)},
         policies={(p.table, p.name): p for p in made},
         switches=switches,
-        privileges=actual.privileges - revoked,
+        privileges=held - revoked,
         revoked=revoked,
     )
+
+
+def _keeps_people(table: TableName, actual: State) -> bool:
+    """Whether the table needs its `as before` policy: it has one, had one, or comes to us with row security off.
+
+    Row security that is off on a table of ours was switched off by hand: it only goes on again, for who knows what the
+    people's own policies limit there.
+    """
+    policy = as_before(table)
+    if policy.object in actual.recorded or (table, policy.name) in actual.policies:
+        return True
+    ours = any(p.table == table and not p.permissive for p in actual.policies.values())
+    known = actual.switches.get(table)
+    return not ours and (known is None or not known.row_security)
 
 
 def _unwanted(roles: tuple[str, ...], table: ResolvedTable | None, privilege: Privilege) -> bool:
@@ -93,7 +109,8 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
         for name, parts in resolved.set_queries.items()
     ]
     wheres = {n: where(n, x) for n, x in resolved.where.items()}
-    decision = claims.Decision(policies, resolved.catalog, wheres, entries)
+    raw = any(isinstance(x, e.Raw) for x in resolved.where.values())
+    decision = claims.Decision(policies, resolved.catalog, wheres, entries, raw)
     gate = claims.gate(decision)
     optional = [
         claims.person(policies),
@@ -281,7 +298,10 @@ def _keyed(
     conditions once, and the claims are read once a statement (point look-up 1.9 times the hand-written query, not 2.2).
     """
     mine = [r for r in table.people or () if command in r.commands]
-    if not mine or not cases or table.self_reading:
+    facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
+    # where another's permissive policy lets somebody in, the ceiling must stay `true` for direct sessions
+    alone = facts is not None and not any(p.permissive for p in facts.policies)
+    if not mine or not cases or table.self_reading or not alone:
         return None
     pairs = list(zip((x for x in _conditions(command, mine) if x is not None), zip(*cases, strict=True), strict=True))
     if not all(reason.implies(person, client) for person, clients in pairs for client in clients):

@@ -62,6 +62,14 @@ _ARITHMETIC: dict[type[exp.Expr], str] = {
     exp.Mod: "%",
     exp.DPipe: "||",
 }
+_UNITS = frozenset(
+    "microseconds milliseconds second minute hour day week month quarter year decade century millennium".split()
+)
+# Unquoted, these aren't columns to PostgreSQL, whatever the parser makes of them.
+_WORDS = frozenset(
+    """user current_user current_role session_user system_user current_catalog current_schema current_date
+    current_time current_timestamp localtime localtimestamp default""".split()
+)
 _PREDICATES = (*_COMPARISONS, exp.Is, exp.In, exp.Between, exp.Not, exp.And, exp.Or)
 
 
@@ -101,7 +109,9 @@ class _Reader:
         identifier = node.this
         if not isinstance(identifier, exp.Identifier) or node.args.get("db"):
             raise _Refused("bad-condition", f"can't read {node.sql('postgres')} here")
-        name = identifier.this if identifier.args.get("quoted") else identifier.this.lower()
+        name = identifier.this if identifier.args.get("quoted") else _folded(identifier.this)
+        if not identifier.args.get("quoted") and not node.table and name in _WORDS:
+            raise _Refused("bad-condition", f"{name} is a word of PostgreSQL's own", f'a column of that name: "{name}"')
         if node.table and node.table.lower() == "token":
             return self.token(identifier, name)
         table = self.names.table
@@ -149,6 +159,10 @@ class _Reader:
         if node.args.get("escape"):
             raise _Refused("bad-condition", "LIKE ... ESCAPE isn't supported", "give the condition as sql:")
         left, right = node.this, node.expression
+        if isinstance(right, exp.Any) and node.args.get("negate"):
+            raise _Refused(
+                "bad-condition", "NOT with ANY", "say which is meant: not (a like any (...)), or a <> all (...)"
+            )
         if isinstance(right, exp.Any):
             inner = right.this.this if isinstance(right.this, exp.Paren) else right.this
             return e.Any(self.operand(left), op, self.read(inner))
@@ -206,6 +220,8 @@ class _Reader:
             name, arguments = str(node.this).lower(), list(node.expressions)
         else:
             name = _function_name(node)
+            if isinstance(node, exp.Trim) and any(v for k, v in node.args.items() if k not in ("this", "expression")):
+                raise _Refused("bad-condition", "trim with a side or a collation", "btrim(a) or btrim(a, 'x')")
             arguments = [v for k in node.arg_types for v in _as_list(node.args.get(k)) if isinstance(v, exp.Expr)]
         if name not in FUNCTIONS:
             raise _Refused(
@@ -226,6 +242,9 @@ class _Reader:
 
     def interval(self, node: exp.Interval) -> e.Expr:
         unit = node.args.get("unit")
+        plain = isinstance(node.this, exp.Literal) and node.this.is_string and (unit is None or type(unit) is exp.Var)
+        if not plain:
+            raise _Refused("bad-condition", "an interval is written interval '3 days'")
         amount = node.this.name if node.this is not None else ""
         text = f"{amount} {unit.name.lower()}" if unit is not None else amount
         return e.Cast(e.Lit(text, "string"), "interval")
@@ -264,12 +283,21 @@ def _function_name(node: exp.Expr) -> str:
     return node.sql_name().lower() if isinstance(node, exp.Func) else type(node).__name__.lower()
 
 
+def _folded(name: str) -> str:
+    """An unquoted name as PostgreSQL stores it: only ASCII letters are folded, in any encoding alike."""
+    return "".join(c.lower() if c.isascii() else c for c in name)
+
+
 def _date_trunc(reader: _Reader, node: exp.TimestampTrunc) -> e.Expr:
+    if node.args.get("zone") or type(node.args["unit"]) is not exp.Var or node.args["unit"].name.lower() not in _UNITS:
+        raise _Refused("bad-condition", "date_trunc takes a unit in quotes and a value: date_trunc('day', created_at)")
     unit = node.args["unit"].name.lower()
     return e.Call("date_trunc", (e.Lit(unit, "string"), reader.operand(node.this)))
 
 
-def _now(_reader: _Reader, _node: exp.Expr) -> e.Expr:
+def _now(_reader: _Reader, node: exp.Expr) -> e.Expr:
+    if any(node.args.values()):
+        raise _Refused("bad-condition", "now() takes no argument")
     return e.Call("now", ())
 
 
@@ -305,9 +333,15 @@ def parse(condition: Condition, names: Names, diagnostics: Diagnostics) -> e.Exp
     if condition.raw:
         return parse_raw(condition, names, diagnostics)
     try:
-        if any(token.comments for token in sqlglot.tokenize(condition.text, read="postgres")):
+        tokens = sqlglot.tokenize(condition.text, read="postgres")
+        if any(token.comments for token in tokens):
             diagnostics.error("bad-condition", "a condition has no comments", condition.span)
             return None
+        for name, _, unit in zip(tokens, tokens[1:], tokens[2:], strict=False):
+            # the parser reads a column here as the unit of the same name
+            if name.text.lower() == "date_trunc" and unit.token_type is not TokenType.STRING:
+                diagnostics.error("bad-condition", "date_trunc takes a unit in quotes", condition.span)
+                return None
         node = sqlglot.parse_one(condition.text, dialect="postgres", into=exp.Condition)
     except (SqlglotError, RecursionError) as error:
         diagnostics.error(
@@ -347,6 +381,12 @@ def split_tokens(text: str, names: Names, span: Span, diagnostics: Diagnostics) 
     depth = 0
     for token in tokens:
         depth += {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}.get(token.token_type, 0)
+        if token.token_type is TokenType.STRING and "\\" in token.text:
+            diagnostics.error(
+                "bad-condition", "a backslash in a plain string means what a session setting says", span,
+                "write E'...' with each backslash doubled",
+            )  # fmt: skip
+            return None
         if depth < 0 or token.token_type is TokenType.SEMICOLON or token.comments:
             diagnostics.error("bad-condition", "one expression: no semicolon, comment or stray parenthesis", span)
             return None

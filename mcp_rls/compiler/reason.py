@@ -7,6 +7,12 @@ from __future__ import annotations
 
 from mcp_rls.compiler import expression as e
 
+_SPECIAL = (
+    *"true yes on off no infinity nan now today tomorrow yesterday epoch allballs".split(),
+    *"january february march april may june july august september october november december".split(),
+    *"monday tuesday wednesday thursday friday saturday sunday".split(),
+)
+
 
 def implies(a: e.Expr, b: e.Expr) -> bool:
     """Whether every row that meets `a` is proved to meet `b`."""
@@ -28,6 +34,8 @@ def unsatisfiable(a: e.Expr) -> bool:
     """Whether no row at all can meet `a`."""
     if isinstance(a, e.Lit):
         return a.kind == "null" or a == e.FALSE
+    if isinstance(a, e.Op) and a.op in ("=", "<>", "<", "<=", ">", ">="):
+        return any(isinstance(side, e.Lit) and side.kind == "null" for side in (a.left, a.right))
     if not isinstance(a, e.Logic):
         return False
     if a.op == "or":
@@ -64,7 +72,7 @@ def _values(a: e.Expr) -> tuple[e.Expr, frozenset[e.Expr]] | None:
     """(operand, the string constants it must be one of), where `a` says just that.
 
     Strings alone: 1 and 1.0 are equal numbers of different spelling. Two strings of different spelling can be equal
-    too (under a type such as citext or uuid), so only those in lower case that aren't hexadecimal or numeric count.
+    too (under boolean, uuid, citext, a date), so only words count that no such type takes.
     """
     match a:
         case e.Op("=", left, e.Lit(_, "string") as value):
@@ -91,4 +99,5 @@ def _union(operands: tuple[e.Expr, ...]) -> tuple[e.Expr, frozenset[e.Expr]] | N
 
 
 def _one_spelling(text: str) -> bool:
-    return text.islower() and text.replace("_", "a").isalpha() and any(c not in "abcdef" for c in text)
+    word = text.islower() and text.replace("_", "a").isalpha() and any(c not in "abcdef" for c in text)
+    return word and not any(special.startswith(text) for special in _SPECIAL)

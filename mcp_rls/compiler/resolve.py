@@ -5,6 +5,7 @@ Without a catalog (no database at hand) everything that needs one is left unchec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -12,7 +13,7 @@ from pathlib import PurePath
 from mcp_rls.catalog import Catalog, Table, TableName
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import reason
-from mcp_rls.compiler.absence import gain_by_absence
+from mcp_rls.compiler.absence import absence_in, gain_by_absence
 from mcp_rls.compiler.model import Command, Condition, PolicySet, Rule, TableRules
 from mcp_rls.compiler.predicate import Names, parse, split_tokens
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
@@ -75,6 +76,7 @@ def resolve(
     """
     found = Diagnostics()
     resolver = _Resolver(policies, catalog, found)
+    resolver.claim_paths()
     tables = tuple(resolver.tables())
     result = ResolvedPolicies(policies, catalog, tables, dict(resolver.set_queries()), dict(resolver.wheres()))
     if catalog is not None:
@@ -107,6 +109,17 @@ class _Resolver:
         if table is not None and table.column(name) is None:
             hint = nearest(name, [c.name for c in table.columns])
             self.diagnostics.error("unknown-column", f'table "{table.name}" has no column "{name}"', span, hint)
+
+    def claim_paths(self) -> None:
+        """A member of an array has no name: a path that counts would read what the file calls malformed."""
+        identity = self.policies.identity
+        paths = [identity.person.path, *identity.client, *((identity.scope,) if identity.scope else ())]
+        for path in [*paths, *(c.path for c in self.policies.claims.values())]:
+            if any(part.lstrip("-").isdigit() for part in path):
+                self.diagnostics.error(
+                    "bad-value", f"the claim path {'.'.join(path)} has a number in it", Span(self.policies.path),
+                    "a path names members of objects; nothing reads inside an array",
+                )  # fmt: skip
 
     # --- tables
 
@@ -163,6 +176,9 @@ class _Resolver:
         names = self.names(facts)
         rows = self.condition(rule.rows, names)
         check = self.condition(rule.check, names) if rule.check else rows
+        for condition in (rule.rows, rule.check):
+            if condition is not None and condition.raw and facts is not None:
+                self.raw_reads(condition, facts, people=not rule.who)
         if rule.who and not rule.scopes and not self._read_as_person(rule):
             self.diagnostics.note("rule-without-scope", "this rule needs no scope", rule.span)
         return ResolvedRule(rule.commands, rule.who, frozenset(rule.scopes), rows, check, rule.span)
@@ -182,7 +198,33 @@ class _Resolver:
             self.diagnostics.error("never-holds", "no row can ever meet this condition", condition.span)
         if names.table is not None:
             self.nullable_negation(expr, names.table, condition.span)
+            self.extension_types(expr, names.table, condition.span)
         return expr
+
+    def raw_reads(self, condition: Condition, table: Table, *, people: bool) -> None:
+        """SQL of a rule can't read its own table (42P17); of a people rule it is held to what holds for the app's."""
+        assert self.catalog is not None
+        own = rf"\b(from|join)\s+(only\s+)?\S*\b{re.escape(table.name.name)}\b"
+        if re.search(own, condition.text, re.IGNORECASE):
+            message, hint = "a condition can't read its own table", "declare a set that reads it: column in NAME"
+            self.diagnostics.error("bad-condition", message, condition.span, hint)
+        fault = absence_in(condition.text, self.policies, self.catalog) if people else ""
+        if fault:
+            message, hint = f"a client could gain by this: {fault}", "declare a set that reads it: column in NAME"
+            self.diagnostics.error("gain-by-absence", message, condition.span, hint)
+
+    def extension_types(self, expr: e.Expr, table: Table, span: Span) -> None:
+        """Conditions are read with pg_catalog alone: an operator of an extension would silently be another one."""
+        for node in expr.walk():
+            for child in node.children() if not isinstance(node, e.Cast | e.Test) else ():
+                column = table.column(child.name) if isinstance(child, e.Col) else None
+                if column is not None and column.own_operators:
+                    self.diagnostics.error(
+                        "extension-type",
+                        f'"{column.name}" is {column.type}, whose operators belong to an extension',
+                        span,
+                        f"say how to compare it, {column.name}::text, or give the condition as sql:",
+                    )
 
     def nullable_negation(self, expr: e.Expr, table: Table, span: Span) -> None:
         for node in expr.walk():

@@ -66,7 +66,7 @@ def install(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
 
     Raises Invalid for errors in the policies, Refused when the database stands against it.
     """
-    with conn.transaction(), _settings(conn, LOCK_TIMEOUT):
+    with _refusals(LOCK_TIMEOUT), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
         prepared = prepare(conn, policies, accept)
         _execute(conn, prepared.plan)
         _verify(conn, policies, accept)
@@ -86,25 +86,38 @@ def apply_plan(
     Raises Refused, with nothing changed, when the database moved since the plan was made, another apply is under way
     for longer than `lock_timeout`, or a lock could not be had in that time.
     """
+    with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
+        conn.execute("select pg_advisory_xact_lock(hashtext('mcp_rls.apply'))")
+        if read_state(conn, policies.schemas, policies.roles).fingerprint != expected.before:
+            raise Refused("the database changed since this plan was made; plan again")
+        _execute(conn, expected, progress)
+        _verify(conn, policies)
+
+
+@contextmanager
+def _refusals(lock_timeout: str) -> Iterator[None]:
+    """PostgreSQL's errors in its own words, as a refusal: the transaction is rolled back."""
     try:
-        with conn.transaction(), _settings(conn, lock_timeout):
-            conn.execute("select pg_advisory_xact_lock(hashtext('mcp_rls.apply'))")
-            if read_state(conn, policies.schemas, policies.roles).fingerprint != expected.before:
-                raise Refused("the database changed since this plan was made; plan again")
-            _execute(conn, expected, progress)
-            _verify(conn, policies)
+        yield
     except psycopg.errors.LockNotAvailable as error:
         raise Refused(f"a lock was not to be had within {lock_timeout}; nothing was changed") from error
+    except psycopg.errors.DuplicateSchema as error:
+        raise Refused("there is a schema mcp_rls without a manifest: it isn't ours, and was left alone") from error
+    except psycopg.Error as error:
+        if error.sqlstate is None:  # not the server's word: the connection is gone
+            raise
+        hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
+        raise Refused(f"PostgreSQL refused, and nothing was changed: {error.diag.message_primary}{hint}") from error
 
 
 @contextmanager
 def _settings(conn: Connection, lock_timeout: str) -> Iterator[None]:
-    """lock_timeout, and a search_path in which an unqualified name can only mean PostgreSQL's own."""
-    names = ("lock_timeout", "search_path", "check_function_bodies")
+    """lock_timeout, a search_path where a bare name can only mean PostgreSQL's own, and strings and NULL as usual."""
+    names = ("lock_timeout", "search_path", "standard_conforming_strings", "transform_null_equals")
     values = [conn.execute("select current_setting(%s)", (n,)).fetchone() for n in names]
     conn.execute(
         "select set_config('lock_timeout', %s, true), set_config('search_path', 'pg_catalog', true),"
-        " set_config('check_function_bodies', 'on', true)",
+        " set_config('standard_conforming_strings', 'on', true), set_config('transform_null_equals', 'off', true)",
         (lock_timeout,),
     )
     yield

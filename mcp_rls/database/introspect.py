@@ -39,7 +39,8 @@ where c.relkind in ('r', 'p', 'v', 'm', 'f') and {_USER_SCHEMA}
 _COLUMNS = f"""
 select a.attrelid as oid, a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
        a.atthasdef or a.attidentity <> '' as has_default, a.attgenerated <> '' or a.attidentity = 'a' as generated,
-       format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null) as base_type
+       format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null) as base_type,
+       t.typtype = 'b' and t.typcategory <> 'A' and t.typnamespace <> 'pg_catalog'::regnamespace as own_operators
 from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
 join pg_type t on t.oid = a.atttypid
 where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f') and {_USER_SCHEMA}
@@ -67,8 +68,12 @@ select p.oid, p.polrelid as relation, p.polname as name, p.polpermissive as perm
         join pg_class tc on tc.oid = t.relation join pg_namespace tn on tn.oid = tc.relnamespace
         where t.policy = p.oid) as reads,
        (select array_agg(distinct fn.nspname || '.' || f.proname) from pg_depend d
-        join pg_proc f on f.oid = d.refobjid join pg_namespace fn on fn.oid = f.pronamespace
-        where d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_proc'::regclass
+        left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
+        left join pg_cast k on d.refclassid = 'pg_cast'::regclass and k.oid = d.refobjid
+        join pg_proc f on f.oid = case d.refclassid
+          when 'pg_proc'::regclass then d.refobjid else coalesce(o.oprcode, k.castfunc) end
+        join pg_namespace fn on fn.oid = f.pronamespace
+        where d.classid = 'pg_policy'::regclass and d.objid = p.oid
           and fn.nspname not in ('pg_catalog', 'mcp_rls')) as functions
 from pg_policy p
 """
@@ -265,7 +270,8 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
             for p in privileges
             if p["oid"] in names and p["role"] in token_roles
         ),
-        revoked=frozenset(_privilege(row["object"]) for row in manifest.values() if row["source"] == "revoked"),
+        revoked=frozenset(Privilege.named(row["object"]) for row in manifest.values() if row["source"] == "revoked"),
+        recorded=frozenset(manifest),
     )
 
 
@@ -291,11 +297,3 @@ def _our_function(row: Row) -> OurFunction:
 def _our_policy(table: TableName, row: Row) -> Policy:
     roles = tuple(sorted(row["roles"]))
     return Policy(table, row["name"], row["permissive"], _COMMANDS[row["command"]], roles, row["using"], row["check"])
-
-
-def _privilege(object_name: str) -> Privilege:
-    """The privilege that a manifest row 'privilege TRUNCATE on public.t of anon' names."""
-    _, privilege, rest = object_name.split(" ", 2)
-    table, _, role = rest.removeprefix("on ").rpartition(" of ")
-    schema, _, name = table.partition(".")
-    return Privilege(TableName(schema, name), role, privilege)

@@ -47,7 +47,8 @@ def _queries(resolved: ResolvedPolicies) -> Iterator[tuple[str, Span]]:
     for name, parts in resolved.set_queries.items():
         definition = policies.sets[name]
         query = "".join(p if isinstance(p, str) else e.render(p, _typed_null(policies)) for p in parts)
-        yield f"select array(select s.member from ({query}) s(member))::{definition.type}[]", definition.span
+        # compared, not cast: a cast would take any text for a number, until a row comes along that isn't one
+        yield f"select null::{definition.type} = any (array(select s.member from ({query}) s(member)))", definition.span
 
 
 def _where(policies: PolicySet, table: TableName, condition: e.Expr) -> str:

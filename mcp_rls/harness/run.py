@@ -18,7 +18,7 @@ from mcp_rls.harness.check import check_suite
 from mcp_rls.harness.clients import enter
 from mcp_rls.harness.keys import KeyReader
 from mcp_rls.harness.message import compose
-from mcp_rls.harness.observe import Key, Observation
+from mcp_rls.harness.observe import Key
 from mcp_rls.harness.session import CannotTest, Connection, one_line
 from mcp_rls.harness.stage import Stage, open_stage
 from mcp_rls.harness.suite import Case, Suite, TokenSpec
@@ -164,7 +164,7 @@ class Runner:
             for outcome in self._try_cells(table, bearer, self._freed(token, table, bearer)):
                 results.append(self._result(checks[outcome.command], _NOTHING, outcome, bearer, begun, attempts))
                 begun, attempts = time.perf_counter(), self.stage.attempts
-        except CannotTest as problem:
+        except (CannotTest, psycopg.Error) as problem:
             done = {result.check.command for result in results}
             left = [check for command, check in checks.items() if command not in done]
             results += [_untried(check, _NOTHING, problem) for check in left]
@@ -225,10 +225,8 @@ class Runner:
         try:
             bearer = enter(self.stage, self.suite.tokens[check.token])
             return self._result(check, expected, tried(bearer), bearer, begun, attempts)
-        except CannotTest as problem:
+        except (CannotTest, psycopg.Error) as problem:
             return _untried(check, expected, problem)
-        except psycopg.Error as error:
-            return _untried(check, expected, CannotTest(one_line(error)))
 
     def _result(
         self, check: Check, expected: str, outcome: CellOutcome, bearer: Bearer, begun: float, attempts: int
@@ -267,10 +265,11 @@ def _brought(bearer: Bearer, table: TableName) -> frozenset[Key]:
     return frozenset(key for name, key in bearer.brought if name == table)
 
 
-def _untried(check: Check, expected: str, problem: CannotTest) -> CheckResult:
-    headline = f"UNDECIDED: {str(problem).splitlines()[0]}"
+def _untried(check: Check, expected: str, problem: CannotTest | psycopg.Error) -> CheckResult:
+    text = str(problem) if isinstance(problem, CannotTest) else one_line(problem)
+    headline = f"UNDECIDED: {text.splitlines()[0]}"
     place = f"\n  at        {check.span}" if check.span.path else ""
-    return CheckResult(check, Verdict.UNDECIDED, expected, None, headline, f"UNDECIDED: {problem}{place}")
+    return CheckResult(check, Verdict.UNDECIDED, expected, None, headline, f"UNDECIDED: {text}{place}")
 
 
 def _place(result: CheckResult, tokens: dict[str, int]) -> tuple[int, int, TableName, int]:
@@ -278,6 +277,3 @@ def _place(result: CheckResult, tokens: dict[str, int]) -> tuple[int, int, Table
     check = result.check
     number = check.case.number if check.case is not None else 1_000_000
     return (number, tokens[check.token], check.table, COMMANDS.index(check.command))
-
-
-__all__ = ["Observation", "Progress", "Runner", "open_runner", "run_suite"]

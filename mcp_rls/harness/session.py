@@ -77,6 +77,8 @@ def preflight(conn: Connection, roles: Iterable[str], tables: Sequence[Table]) -
         )
     for role in dict.fromkeys(roles):
         _acting_role(conn, role, tables)
+    if not superuser:
+        _sees(conn, login, tables)
     settings = "select set_config('row_security', 'on', true), set_config('lock_timeout', '10s', true)"
     # Messages are read, and PostgreSQL translates them; only a superuser may choose the language.
     run(conn, settings + (", set_config('lc_messages', 'C', true)" if superuser else ""))
@@ -102,6 +104,15 @@ def _acting_role(conn: Connection, role: str, tables: Sequence[Table]) -> None:
         mine = next(str(t.name) for t in tables if t.owner == owner)
         how = "owns" if owner == role else f'has the rights of "{owner}", which owns'
         raise CannotTest(f'the acting role "{role}" {how} {mine}, so row security doesn\'t bind it there')
+
+
+def _sees(conn: Connection, login: str, tables: Sequence[Table]) -> None:
+    """Raises CannotTest unless the login role may read every table: a failing look would pass for a denial."""
+    names = ", ".join(sql.literal(sql.table(table.name)) for table in tables) or "null"
+    query = f"select t from unnest(array[{names}]::text[]) t where not has_table_privilege(t, 'select')"
+    closed = [name for (name,) in run(conn, query)[0]]
+    if closed:
+        raise CannotTest(f'the login role "{login}" has no SELECT privilege on {", ".join(closed[:3])}')
 
 
 def one_line(error: BaseException) -> str:

@@ -183,16 +183,18 @@ class Stage:
         """
         assert self._acting, "somebody acts"
         self.attempts += 1
-        before = self._isolation(*isolate) if isolate else []
+        if isolate is not None:
+            self._isolate(*isolate)
+        start = () if isolate is not None else (_BACK,)
         try:
-            results = run(self.conn, _BACK, *before, statement, "reset role", look)
+            results = run(self.conn, *start, statement, "reset role", look)
         except psycopg.OperationalError as error:
             if self.conn.closed:
                 raise CannotTest(f"the connection was lost: {one_line(error)}") from None
             return Attempt([], [], error)
         except psycopg.Error as error:
             return Attempt([], [], error)
-        return Attempt(results[1 + len(before)], results[-1])
+        return Attempt(results[-3], results[-1])
 
     def holds_anyway(self, expression: str) -> bool | None:
         """Whether a policy's expression is true for the token whatever the row; None when it depends on the row."""
@@ -207,16 +209,22 @@ class Stage:
         except psycopg.Error:
             return None
 
-    def _isolation(self, table: Table, key: Key) -> list[str]:
+    def _isolate(self, table: Table, key: Key) -> None:
+        """Keeps all rows but one from the next UPDATE or DELETE. Its own errors are none of the token's."""
         assert self.bearer is not None, "somebody acts"
         others = f"({rows.by_key(table, key, 'old.')}) is not true"
         trigger = f"create trigger {_TRIGGER} before update or delete on {sql.table(table.name)} for each row"
-        return [
-            "reset role",
-            _SKIP,
-            f"{trigger} when ({others}) execute function pg_temp.mcp_rls_skip()",
-            f"select set_config('role', {sql.literal(self.bearer.role)}, true)",
-        ]
+        try:
+            run(
+                self.conn,
+                _BACK,
+                "reset role",
+                _SKIP,
+                f"{trigger} when ({others}) execute function pg_temp.mcp_rls_skip()",
+                f"select set_config('role', {sql.literal(self.bearer.role)}, true)",
+            )
+        except psycopg.Error as error:
+            raise CannotTest(f"no row of {table.name} can be tried alone: {one_line(error)}") from None
 
 
 @contextmanager

@@ -20,10 +20,9 @@ def upgrade() -> None:
     # neither: make function mcp_rls.record(text, text, text)
     # neither: note the functions in the manifest
     for statement in (
-        "select set_config('mcp_rls.search_path', current_setting('search_path'), true)",
-        "select set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)",
-        "set local search_path = pg_catalog",
-        "set local lock_timeout = '2s'",
+        r"""select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('search_path', 'pg_catalog', true),
+  set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '2s', true),
+  set_config('mcp_rls.standard_conforming_strings', current_setting('standard_conforming_strings'), true), set_config('standard_conforming_strings', 'on', true)""",
         "create schema mcp_rls",
         "revoke all on schema mcp_rls from public",
         r"""create table mcp_rls.manifest (
@@ -51,17 +50,12 @@ begin
   if current_setting('server_version_num')::integer >= 160000 then
     if not pg_input_is_valid(raw, 'jsonb') then return null; end if;
   else
-    shape := regexp_replace(raw,
-      '"(?:[^"\\\x01-\x1f]|\\["\\/bfnrt]|\\u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"',
-      '""', 'g');
-    if shape ~ '[0-9a-zA-Z".+-][ \t\r\n]+[0-9a-zA-Z".+-]' or shape ~ '"{4}' then return null; end if;
-    shape := regexp_replace(shape, '[ \t\r\n]+', '', 'g');
-    shape := regexp_replace(shape,
-      '(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{1,99})?(?:[eE][+-]?[0-9]{1,2})?|true|false|null)(?![0-9a-zA-Z.+"-])',
-      '0', 'g');
+    shape := regexp_replace(raw, E'"(?:[^"\\\\\\x01-\\x1f]|\\\\["\\\\/bfnrt]|\\\\u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}|\\\\u[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2})*"', '""', 'g');
+    if shape ~ E'[0-9a-zA-Z".+-][ \\t\\r\\n]+[0-9a-zA-Z".+-]|"{4}' then return null; end if;
+    shape := regexp_replace(shape, E'[ \\t\\r\\n]+', '', 'g');
+    shape := regexp_replace(shape, '(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:[.][0-9]{1,99})?(?:[eE][+-]?[0-9]{1,2})?|true|false|null)(?![0-9a-zA-Z.+"-])', '0', 'g');
     loop
-      folded := regexp_replace(shape,
-        '\[(?:(?:0|"")(?:,(?:0|""))*)?\]|\{(?:"":(?:0|"")(?:,"":(?:0|""))*)?\}', '0', 'g');
+      folded := regexp_replace(shape, E'\\[(?:(?:0|"")(?:,(?:0|""))*)?\\]|\\{(?:"":(?:0|"")(?:,"":(?:0|""))*)?\\}', '0', 'g');
       exit when folded = shape;
       shape := folded;
     end loop;
@@ -85,12 +79,12 @@ begin
   where n.nspname = 'mcp_rls' and f.prokind = 'f'
   union all
   select format('policy %s.%s %s', n.nspname, c.relname, p.polname),
-         md5(concat_ws(E'\n', p.polpermissive, p.polcmd,
+         md5(concat_ws(chr(10), p.polpermissive, p.polcmd,
            (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
             from unnest(p.polroles) member(oid) left join pg_roles r on r.oid = member.oid),
            'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)))
   from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
-  where p.polname like 'mcp\_rls: %';
+  where starts_with(p.polname::text, 'mcp_rls: ');
 end
 $mcp_rls$""",
         "revoke all on function mcp_rls.printed() from public",
@@ -107,11 +101,12 @@ begin
 end
 $mcp_rls$""",
         "revoke all on function mcp_rls.record(text, text, text) from public",
-        "select mcp_rls.record('function mcp_rls.claims()', 'e79ce781f1bdfcb84f6f32239425bc7f', '')",
-        "select mcp_rls.record('function mcp_rls.printed()', 'f098ad8d806851466eb5fe98c421c962', '')",
+        "select mcp_rls.record('function mcp_rls.claims()', '7f01747b480069890b39f10412b3b577', '')",
+        "select mcp_rls.record('function mcp_rls.printed()', '208ad3486311c69d562e2508a8252ae3', '')",
         "select mcp_rls.record('function mcp_rls.record(text, text, text)', '6a3627e94e60570261c84d79b8b2201d', '')",
-        "select set_config('search_path', current_setting('mcp_rls.search_path'), true)",
-        "select set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)",
+        r"""select set_config('search_path', current_setting('mcp_rls.search_path'), true),
+  set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true),
+  set_config('standard_conforming_strings', current_setting('mcp_rls.standard_conforming_strings'), true)""",
     ):
         op.execute(sa.text(statement.replace(":", r"\:")))
 
@@ -122,16 +117,16 @@ def downgrade() -> None:
     # neither: drop function mcp_rls.record(text, text, text)
     # neither: remove the schema mcp_rls
     for statement in (
-        "select set_config('mcp_rls.search_path', current_setting('search_path'), true)",
-        "select set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true)",
-        "set local search_path = pg_catalog",
-        "set local lock_timeout = '2s'",
+        r"""select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('search_path', 'pg_catalog', true),
+  set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '2s', true),
+  set_config('mcp_rls.standard_conforming_strings', current_setting('standard_conforming_strings'), true), set_config('standard_conforming_strings', 'on', true)""",
         "drop function mcp_rls.claims()",
         "drop function mcp_rls.printed()",
         "drop function mcp_rls.record(text, text, text)",
         "drop table mcp_rls.manifest",
         "drop schema mcp_rls",
-        "select set_config('search_path', current_setting('mcp_rls.search_path'), true)",
-        "select set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true)",
+        r"""select set_config('search_path', current_setting('mcp_rls.search_path'), true),
+  set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true),
+  set_config('standard_conforming_strings', current_setting('mcp_rls.standard_conforming_strings'), true)""",
     ):
         op.execute(sa.text(statement.replace(":", r"\:")))

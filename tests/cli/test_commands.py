@@ -146,17 +146,15 @@ def test_findings_as_annotations():
 
 
 def test_warnings_fail_only_when_strict(tmp_path: Path):
-    """A warning alone exits 0."""
-    text = SMALL + '      - {who: assistant, allow: update, scope: "tickets:read", check: "status = \'x\'"}\n'
+    """A warning alone exits 0: here, an update that may put a row out of the client's sight."""
     file = tmp_path / "policies.yaml"
-    file.write_text(
-        text.replace(
-            'scope: "tickets:read"}\n      -', 'scope: "tickets:read", rows: "status = \'open\' or id > 7"}\n      -'
-        )
-    )
-    result = run("check", file)
-    assert "warning[" in result.stdout
-    assert (result.exit_code, run("check", file, "--strict").exit_code) == (0, 1)
+    rules = """\
+      - {who: assistant, allow: select, scope: "tickets:read", rows: "status = 'open'"}
+      - {who: assistant, allow: update, scope: "tickets:read", rows: "status = 'open'", check: "id > 7"}
+"""
+    file.write_text(SMALL.partition("      - {")[0] + rules, encoding="utf-8")
+    assert "warning[check-outside-select]" in run("check", file).stdout
+    assert (run("check", file).exit_code, run("check", file, "--strict").exit_code) == (0, 1)
 
 
 def test_neither_check_nor_compile_needs_a_driver():
@@ -331,6 +329,13 @@ def test_a_pipe_gets_no_colour():
     assert b"\x1b" not in process("check", TEN_MISTAKES).stdout
     assert b"\x1b[" in process("check", TEN_MISTAKES, FORCE_COLOR="1").stdout
     assert b"\x1b" not in process("check", TEN_MISTAKES, FORCE_COLOR="1", NO_COLOR="1").stdout
+
+
+def test_a_locale_without_ticks_is_no_error():
+    """They come out as question marks; SQL is UTF-8 whatever the locale."""
+    ran = process("check", HELP_DESK, PYTHONIOENCODING="ascii")
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert process("compile", HELP_DESK, PYTHONIOENCODING="ascii").stdout == process("compile", HELP_DESK).stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error():

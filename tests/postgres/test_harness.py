@@ -497,8 +497,10 @@ def test_impersonation_outside_a_transaction_is_noticed(conn: psycopg.Connection
         ("alter role harness_user bypassrls", "is a role with BYPASSRLS"),
         ("alter table public.notes owner to harness_user", "owns public.notes"),
         (
-            ("create role harness_owner; alter table public.notes owner to harness_owner;"
-            " grant harness_owner to harness_user"),
+            (
+                "create role harness_owner; alter table public.notes owner to harness_owner;"
+                " grant harness_owner to harness_user"
+            ),
             'has the rights of "harness_owner", which owns public.notes',
         ),
         ("alter role harness_user rename to harness_other", 'tokens arrive as the role "harness_user"'),
@@ -521,6 +523,26 @@ def test_a_login_under_row_security_is_refused(
     login = ("create role harness_login", "set session authorization harness_login")
     with changed(conn, *login), pytest.raises(CannotTest, match='"harness_login" is under row security'):
         run_suite(conn, policies, suite, catalog=catalog)
+
+
+def test_a_login_with_bypassrls_is_enough(conn: psycopg.Connection[Any], policies: PolicySet, suite: Suite) -> None:
+    """No superuser is needed; but a login role that can't read a table would take its own failure for a denial."""
+    login = (
+        "create role harness_login bypassrls",
+        "grant harness_user to harness_login",
+        "grant all on all tables in schema public to harness_login",
+        "alter table public.notes owner to harness_login",  # to set its sequence past the fixtures
+    )
+    acting = "set session authorization harness_login"
+    with changed(conn, *login, acting):
+        result = run_suite(conn, policies, suite)
+        assert [r.message for r in result.failures] == []
+    no_look = "revoke select on public.apps from harness_login"
+    with (
+        changed(conn, *login, no_look, acting),
+        pytest.raises(CannotTest, match=r"no SELECT privilege on public\.apps"),
+    ):
+        run_suite(conn, policies, suite)
 
 
 # --- what tokens bring ------------------------------------------------------------------------------------------------
@@ -587,8 +609,10 @@ STUBBORN = "create table public.sealed (id int primary key, seal bytea not null 
                 "grant all on public.sealed to harness_user",
                 "alter table public.sealed enable row level security",
                 "create policy people on public.sealed using (true)",
-                ("create policy closed on public.sealed as restrictive to harness_user"
-                " using (public.claim('client_id') is null)"),
+                (
+                    "create policy closed on public.sealed as restrictive to harness_user"
+                    " using (public.claim('client_id') is null)"
+                ),
             ],
             'the policy "closed" is false for this token',
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mcp_rls.database.server import Server, open_server
-from mcp_rls.scaffold import Template, templates
+from mcp_rls.scaffold import Template, make_project, templates
 
 pytestmark = pytest.mark.postgres
 
@@ -49,3 +50,14 @@ def test_a_new_project_runs_at_once(template: Template, server: Server, tmp_path
     assert ran.returncode == 0, ran.stdout
     assert "passed" in ran.stdout
     assert "failed" not in ran.stdout
+
+
+def test_the_readmes_test_holds(server: Server, tmp_path: Path):
+    """In a project of the template that the README speaks of."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    make_project(next(t for t in templates() if t.name == "help-desk"), tmp_path)
+    (tmp_path / "tests" / "test_readme.py").write_text(example, encoding="utf-8")
+    ran = do(server, tmp_path, "pytest", "-q", "tests/test_readme.py")
+    assert ran.returncode == 0, ran.stdout
+    assert "1 passed" in ran.stdout

@@ -1,0 +1,122 @@
+"""The same answers on every PostgreSQL found: the usual server and each other major version on this machine."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.postgres.gate_cases import CASES, WORLDS
+from tests.postgres.scratch import NOTES, Scratch, ann, helper, make_roles, scratch_on
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_token_means_the_same(world, each_server):
+    """Each case of the gate's tests has the same answer here."""
+    with scratch_on(each_server) as scratch:
+        make_roles(scratch.connection, "visitor")
+        scratch.run("grant anon to visitor")
+        scratch.run(WORLDS[world].schema)
+        scratch.install(WORLDS[world].policies)
+        wrong = {
+            str(case): answer
+            for case in CASES
+            if case.world == world and (answer := scratch.sees(case.claims, role=case.role)) != list(case.sees)
+        }
+        assert wrong == {}
+
+
+def test_a_second_plan_is_empty(each_scratch):
+    """What one version prints is compared with what that version recorded."""
+    each_scratch.run(NOTES)
+    text = """
+sets: {mine: {type: uuid, query: "select owner from public.notes where owner = token.person"}}
+tables:
+  public.notes:
+    people: [{allow: [select, insert, update, delete], rows: "owner in mine or status = 'open'"}]
+    clients: [{who: helper, allow: [select, update], rows: "status in ('open', 'closed')"}]
+"""
+    assert each_scratch.install(text)
+    assert each_scratch.left(text) == []
+    assert each_scratch.sees(ann()) == each_scratch.sees(helper()) == [1, 2, 3]
+
+
+# --- the claims as text: valid JSON or not
+
+
+def _value(chance: random.Random, depth: int = 0) -> Any:
+    kind = chance.randrange(8 if depth < 3 else 6)
+    if kind == 0:
+        return chance.choice([0, -1, 7, 10**12, 1.5, -0.25, 1e-7, 12345678901234567890])
+    if kind == 1:
+        return chance.choice([True, False, None])
+    if kind < 6:
+        return "".join(chance.choices('ab ":,{}[]\\/é✓\n\t0-truefalsenull😀', k=chance.randrange(6)))
+    if kind == 6:
+        return [_value(chance, depth + 1) for _ in range(chance.randrange(4))]
+    return {str(_value(chance, 9)): _value(chance, depth + 1) for _ in range(chance.randrange(4))}
+
+
+def _documents(chance: random.Random, count: int) -> Iterator[str]:
+    """Objects as an issuer might write them."""
+    for _ in range(count):
+        written = {"sub": "x", "extra": _value(chance), "more": _value(chance)}
+        yield json.dumps(written, ensure_ascii=chance.random() < 0.5, indent=chance.choice([None, None, 1]))
+
+
+def _broken(chance: random.Random, text: str) -> str:
+    """The document with a few characters changed: mostly no JSON any more, sometimes still."""
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(text) + 1)
+        put = chance.choice(["", "", *'"{}[],:\\ \n0123456789.eE+-tfnu', "null", "true", '""', r"\u00", r"\ud83d", "\x01", "\x7f"])
+        text = text[:at] + put + text[at + chance.randrange(3) :]
+    return text
+
+
+_READ = """
+create function pg_temp.read(document text, out ours jsonb, out theirs jsonb, out error text) language plpgsql as $$
+begin
+  perform set_config('request.jwt.claims', document, true);
+  begin theirs := document::jsonb; exception when others then null; end;
+  begin ours := mcp_rls.claims(); exception when others then error := sqlerrm; end;
+end $$
+"""
+
+
+@pytest.fixture
+def reader(each_scratch: Scratch) -> Scratch:
+    each_scratch.run(NOTES)
+    each_scratch.install("tables: {public.notes: {clients: [{who: helper, allow: select}]}}")
+    each_scratch.run(_READ)
+    return each_scratch
+
+
+def _read(reader: Scratch, documents: list[str]) -> list[Any]:
+    query = "select d, (pg_temp.read(d)).* from unnest(%s::text[]) d"
+    return reader.connection.execute(query, (documents,)).fetchall()
+
+
+def test_every_document_of_an_issuer_is_read(reader):
+    """Whatever a JSON library writes, with escapes, blanks and all kinds of numbers, is the object it stands for."""
+    documents = list(_documents(random.Random(1), 400))
+    for document, ours, theirs, error in _read(reader, documents):
+        assert error is None, document
+        assert ours == theirs is not None, document
+
+
+def test_broken_documents_are_no_claims_and_no_error(reader):
+    """What isn't a JSON object never raises and never counts; one that is counts as what PostgreSQL reads in it."""
+    chance = random.Random(2)
+    documents = [_broken(chance, d) for d in _documents(chance, 2500)]
+    valid = 0
+    for document, ours, theirs, error in _read(reader, documents):
+        assert error is None, document
+        if ours is not None:
+            valid += 1
+            assert ours == theirs and isinstance(ours, dict), document
+    assert 50 < valid < len(documents) - 500
