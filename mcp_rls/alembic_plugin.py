@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def write_revision(config_file: Path, message: str, up: Plan, down: Plan, *, dat
 
     Raises NotAtHead when the database at `database` (a libpq URI) isn't at the head, CommandError as Alembic does.
     """
-    config = Config(str(config_file))
+    config = Config(str(config_file), cmd_opts=Namespace(quiet=True))
     scripts = ScriptDirectory.from_config(config)
     _require_head(scripts, database)
     script = scripts.generate_revision(

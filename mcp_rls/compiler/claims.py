@@ -395,7 +395,8 @@ def _consent(decision: Decision) -> str:
         words = _words(f"g.{sql.ident(consent.scopes)}", _type(catalog, consent.table, consent.scopes))
         read = (
             "select count(*) > 0, coalesce(jsonb_agg(said.word) filter (where said.word is not null), '[]')\n"
-            f"        into v_standing, v_consented {row} left join lateral {words} said(word) on true\n        {conditions};"
+            f"        into v_standing, v_consented {row} left join lateral {words} said(word) on true\n"
+            f"        {conditions};"
         )
     names = ", ".join(map(sql.literal, needing))
     # a class that has no case here need not be asked

@@ -129,16 +129,16 @@ class Runner:
         matched = trials.matched(self.stage, table, case) if case.command in ("update", "delete") else ()
         scene = Scene(table, frozenset(there), expected, frozenset(matched), _brought(bearer, table.name))
         finding = judge(case, performed.observation, scene)
-        if finding.verdict is Verdict.PASSED and bearer.tried(self.policies):
+        if finding.verdict is Verdict.PASSED and case.where:
             return self._blind_twin(case, scene) or CellOutcome(case.command, finding, performed.observation)
         return CellOutcome(case.command, finding, performed.observation)
 
     def _blind_twin(self, case: Case, scene: Scene) -> CellOutcome | None:
-        """What a client changes after all when the same UPDATE or DELETE has no WHERE, row by row.
+        """What a token changes after all when the same UPDATE or DELETE has no WHERE, row by row.
 
         A WHERE makes PostgreSQL ask the SELECT policies too, and those may have been all that denied it.
         """
-        if not case.where or case.expect.reason in ("grant", "constraint"):
+        if case.expect.reason in ("grant", "constraint"):
             return None
         kept = sorted(scene.matched - set(scene.expected) - scene.brought)[:_TWINS]
         statement = trials.statement(scene.table, case, blind=True)

@@ -58,7 +58,8 @@ class Base:
 
 def registry_table(c: Choices) -> Table:
     kind = c.pick(("text", "text", "uuid", "int"))
-    ids: tuple[Value, ...] = {"uuid": (CLIENT_UUID, OTHER_UUID), "int": (7, 8)}.get(kind, CLIENTS)
+    fitting: dict[str, tuple[Value, ...]] = {"uuid": (CLIENT_UUID, OTHER_UUID), "int": (7, 8), "text": CLIENTS}
+    ids = fitting[kind]
     columns = (
         Column("id", "int", True),
         Column("client", kind),
@@ -82,7 +83,7 @@ def consent_table(c: Choices, base: Base) -> tuple[Consent | None, Table | None]
                Column("active", "bool"), Column("until", "timestamptz")]  # fmt: skip
     if scopes:
         columns.append(Column("granted", scopes))
-    rows = tuple(_consent_row(c, base, number, client, scopes) for number in range(1, c.number(7, 10)))
+    rows = tuple(_consent_row(c, base, number, client, scopes) for number in range(1, c.number(6, 8)))
     where = life(c, "active", "until")
     table = _app_side(c, Table("consents", tuple(columns), rows), [], base)
     return Consent("consents", "owner", "client", "granted" if scopes else None, where), table
@@ -128,7 +129,7 @@ def app_table(c: Choices, base: Base, name: str, before: list[Table], sets: Mapp
         ("Kind", "text"),
     ]
     columns += [Column(column, kind, c.chance(35)) for column, kind in c.some(pool, 2, 4)]
-    rows = tuple(random_row(c, base, columns, number) for number in range(1, c.number(5, 7)))
+    rows = tuple(random_row(c, base, columns, number) for number in range(1, c.number(4, 6)))
     return _app_side(c, Table(name, tuple(columns), rows), before, base)
 
 

@@ -35,7 +35,7 @@ def worlds(draw: Draw) -> World:
         base = replace(base, classes=tuple(replace(kind, consent_required=False) for kind in base.classes))
     tables = [t for t in (registry, consents) if t]
     sets: dict[str, NamedSet] = {}
-    for name in ("orgs", "members", "Notes")[: c.number(2, 3)]:
+    for name in ("orgs", "members", "Notes")[: c.pick((2, 1, 3))]:
         tables.append(app_table(c, base, name, tables, sets))
         if len(sets) < 2 and c.chance(70):
             sets[f"my_{name.lower()}"] = own_set(c, base, tables[-1])

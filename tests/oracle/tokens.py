@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,10 @@ from .expressions import Value
 from .world import ANON, USER, Claim, ClientClass, Path, Token, World
 
 STRANGER = "https://stranger.example/client"
-_NUMBERS = ("7", "7.0", "1e2", "1.5e1", "-0", "0e5", "2147483648", "9223372036854775808", "1e400", "1E-2", "3.0e0")
+_NUMBERS = (
+    "7", "7.0", "1e2", "1.5e1", "-0", "0e5", "2147483647", "2147483648", "9223372036854775807", "9223372036854775808",
+    "1e400", "1E-2", "3.0e0", "700e-2",
+)  # fmt: skip
 
 
 _ODD_MEMBERS = (
@@ -75,7 +78,7 @@ def tokens(
 def _drafts(c: Choices, world: World, people: tuple[Value, ...], clients: Mapping[str, tuple[str, ...]]) -> list[Draft]:
     drafts = [twin(world, _draft(c, world, people, STRANGER))]
     for kind in world.classes:
-        for _ in range(c.number(1, 3)):
+        for _ in range(c.number(1, 2)):
             client = c.pick(clients[kind.name])
             if kind.prefix and c.chance(35):
                 client = c.pick(lookalikes(kind.prefix))
@@ -121,9 +124,14 @@ def twin(world: World, draft: Draft) -> Draft:
 
 def one_off(c: Choices, world: World, draft: Draft) -> Draft:
     """The draft with one thing wrong, or nearly so."""
-    return c.pick((_client_off, _client_off, _scope_off, _scope_off, _person_off, _claim_off, _shape_off))(
-        c, world, draft
-    )
+    family = c.pick((clients_off, clients_off, scopes_off, scopes_off, people_off, claims_off, shapes_off))
+    return c.pick(tuple(family(world, draft)) or (draft,))
+
+
+def everything_off(world: World, draft: Draft) -> Iterator[Draft]:
+    """Each draft that `one_off` may give."""
+    for family in (clients_off, scopes_off, people_off, claims_off, shapes_off):
+        yield from family(world, draft)
 
 
 def _text_at(draft: Draft, path: Path) -> str:
@@ -131,15 +139,16 @@ def _text_at(draft: Draft, path: Path) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _client_off(c: Choices, world: World, draft: Draft) -> Draft:
-    path = c.pick(world.client)
+def clients_off(world: World, draft: Draft) -> Iterator[Draft]:
     now = next((_text_at(draft, p) for p in world.client if p in draft.raw and draft.raw[p][0] == '"'), "x")
     texts = [
         now.upper(), now + " ", " " + now, now + "\n", now[:-1], now + "x", now + ",x", "x" * 10_000, "*", "%", "null",
-        "c" * 2048, "c" * 2049, STRANGER,
+        "c" * 2048, "c" * 2049, now + "c" * (2048 - len(now)), now + "c" * (2049 - len(now)), STRANGER,
     ]  # fmt: skip
     raws = ['""', "7", "null", json.dumps([now]), json.dumps({"id": now}), "true", "[]", "{}"]
-    return draft.put(path, c.pick([*raws, *map(json.dumps, texts)]))
+    for path in world.client:
+        for raw in (*raws, *map(json.dumps, texts)):
+            yield draft.put(path, raw)
 
 
 def lookalikes(prefix: str) -> tuple[str, ...]:
@@ -147,8 +156,8 @@ def lookalikes(prefix: str) -> tuple[str, ...]:
     host = prefix.removeprefix("https://").split("/")[0]
     good = ("x", "", "a/b", "x..y", "...", "a%20b", "?q=1", "a/.b", "a?x=/.b")
     bad = (
-        "../x", "x/../y", "./x", "x/./y", ".", "..", "x/..", "x/.", ".?q", "..?q", "%2e%2e/x", "%2E./x", "a%2Fb",
-        "a%2fb", "a%5Cb", "a%5cb", "x#y", "#", "x\\y", "x y", "x\ty", "x\n", "\u0430", "x\u007f", "x\u00a0",
+        "../x", "x/../y", "./x", "x/./y", ".", "..", "x/..", "x/.", ".?q", "..?q", "x/..?q", "%2e%2e/x", "%2E./x",
+        "a%2Fb", "a%2fb", "a%5Cb", "a%5cb", "x#y", "#", "x\\y", "x y", "x\ty", "x\n", "\u0430", "x\u007f", "x\u00a0",
         "a?x=/../b",
     )  # fmt: skip
     others = (
@@ -159,54 +168,55 @@ def lookalikes(prefix: str) -> tuple[str, ...]:
     return (*(prefix + end for end in good), *(prefix + end for end in bad), *others)
 
 
-def _scope_off(c: Choices, world: World, draft: Draft) -> Draft:
+def scopes_off(world: World, draft: Draft) -> Iterator[Draft]:
     if world.scope is None:
-        return draft.put(("scope",), '"admin"')
+        yield draft.put(("scope",), '"admin"')
+        return
     words = list(world.scopes) or ["a"]
     spaced = " ".join(words)
     texts = [
         "", " ", spaced.upper(), spaced[:-1], "x" + spaced + "x", "\t".join(words), "\n".join(words), "  ".join(words),
         f" {spaced} ", f"{spaced} {spaced}", " ".join([*(f"s{i}" for i in range(3000)), *words]), ",".join(words), "*",
-        "\u00a0".join(words), words[0].split(":")[0], "".join(words),
+        "\u00a0".join(words), words[0].split(":")[0], "".join(words), f"\t{words[0]}", f"{words[0]}\n",
     ]  # fmt: skip
-    arrays = [words, [spaced], [*words, 7], [*words, None], [words], [], [*words, *words], [*words, ""]]
-    values = [*arrays, dict.fromkeys(words, True)]
-    raws = ["null", "7", "true", "{}", f'["{words[0]}", 1e400]']
-    return draft.put(world.scope, c.pick([*raws, *map(json.dumps, texts), *map(json.dumps, values)]))
+    arrays = [words, [spaced], [*words, 7], [*words, None], [words], [*words, []], [], [*words, *words], [*words, ""]]
+    raws = ["null", "7", "true", "{}", json.dumps(dict.fromkeys(words, True)), f'["{words[0]}", 1e400]']
+    for raw in (*raws, *map(json.dumps, texts), *map(json.dumps, arrays)):
+        yield draft.put(world.scope, raw)
 
 
-def _person_off(c: Choices, world: World, draft: Draft) -> Draft:
+def people_off(world: World, draft: Draft) -> Iterator[Draft]:
     now = _text_at(draft, world.person.path)
     texts = [
         "", now.upper(), now.replace("-", ""), "{" + now + "}", now + "\n", now + " ", now[:-1], now + "0", "null",
-        "x" * 10_000,
+        now.replace("-", "\u2010"), "\uff11" + now[1:], "x" * 10_000,
     ]  # fmt: skip
-    raws = ["null", "[]", "{}", "true", json.dumps([now]), *_NUMBERS, '"\\u0041"']
-    return draft.put(world.person.path, c.pick([*map(json.dumps, texts), *raws]))
+    raws = ["null", "[]", "{}", "true", f"[{draft.raw.get(world.person.path, 1)}]", *_NUMBERS, '"\\u0041"']
+    for raw in (*map(json.dumps, texts), *raws):
+        yield draft.put(world.person.path, raw)
 
 
-def _claim_off(c: Choices, world: World, draft: Draft) -> Draft:
-    if not world.claims:
-        return _person_off(c, world, draft)
-    path = c.pick(tuple(world.claims.values())).path
-    return draft.put(path, c.pick(("null", '""', '"open"', "[]", "{}", "true", '"true"', *_NUMBERS)))
+def claims_off(world: World, draft: Draft) -> Iterator[Draft]:
+    for claim in world.claims.values():
+        right = draft.raw.get(claim.path, "1")
+        for raw in ("null", '""', '"open"', "[]", "{}", "true", "false", '"true"', f"[{right}]", *_NUMBERS):
+            yield draft.put(claim.path, raw)
 
 
-def _shape_off(c: Choices, world: World, draft: Draft) -> Draft:
+def shapes_off(world: World, draft: Draft) -> Iterator[Draft]:
     """A claim missing, written twice, under a parent that is no object, or beside an odd one."""
-    path = c.pick((world.person.path, *world.client, *([world.scope] if world.scope else [])))
-    root, kept = json.dumps(path[0]), draft.raw.get(path, "null")
-    doubled = kept if len(path) == 1 else "{" + _members({path[1:]: kept}) + "}"
-    choices = [
-        lambda: draft.drop(path),
-        lambda: replace(draft, before=f"{root}: {c.pick(('7', 'null', '{}', '[[]]'))}"),  # the last wins
-        lambda: replace(draft, after=f"{root}: {c.pick(('7', 'null', '{}', doubled))}"),
-        lambda: replace(draft, after=c.pick(_ODD_MEMBERS)),
-        lambda: replace(draft, after=c.pick(_ODD_MEMBERS)),
-    ]
-    if len(path) > 1:
-        choices.append(lambda: draft.drop(path).put(path[:1], c.pick(("7", '"x"', "null", "[]", "{}"))))
-    return c.pick(choices)()
+    scope = [world.scope] if world.scope else []
+    for path in (world.person.path, *world.client, *scope):
+        root, kept = json.dumps(path[0]), draft.raw.get(path, "null")
+        doubled = kept if len(path) == 1 else "{" + _members({path[1:]: kept}) + "}"
+        yield draft.drop(path)
+        for raw in ("7", "null", "{}", "[[]]", doubled):
+            yield replace(draft, before=f"{root}: {raw}")  # the last wins
+            yield replace(draft, after=f"{root}: {raw}")
+        for raw in ("7", '"x"', "null", "[]", "{}") if len(path) > 1 else ():
+            yield draft.drop(path).put(path[:1], raw)
+    for member in _ODD_MEMBERS:
+        yield replace(draft, after=member)
 
 
 DOCUMENTS: tuple[Callable[[str], str], ...] = (

@@ -77,8 +77,8 @@ class Scratch:
     def token(self, claims: Claims, role: str = "authenticated") -> Iterator[psycopg.Connection[Any]]:
         """The connection as a token's session, rolled back afterwards."""
         with self.connection.transaction(force_rollback=True):
-            self.connection.execute("select set_config('request.jwt.claims', %s, true)", (document(claims),))
-            self.connection.execute("select set_config('role', %s, true)", (role,))
+            both = "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)"
+            self.connection.execute(both, (document(claims), role))
             yield self.connection
 
     def ask(self, claims: Claims, *statements: str, role: str = "authenticated") -> Answer:
