@@ -17,6 +17,7 @@ from mcp_rls.harness.observe import Key, Observation
 from mcp_rls.harness.stage import Stage
 from mcp_rls.harness.suite import Case, Expectation, KeyValue, Reason, Sub, TokenSpec, Values
 from mcp_rls.harness.token import Bearer
+from mcp_rls.harness.twin import blind_twin
 from mcp_rls.harness.verdict import Check, Finding, Scene, Verdict, failed, judge
 
 _INTEGERS = ("smallint", "integer", "bigint")
@@ -212,7 +213,12 @@ class Attempt:
             self._assert(failed("ERROR", expected), str(expectation))
             return
         scene = Scene(self._scene.table, self._scene.there, expected, self._scene.matched, self._scene.brought)
-        self._assert(judge(case, self.observation, scene), str(expectation))
+        finding = judge(case, self.observation, scene)
+        self._assert(finding, str(expectation))
+        if case.where:
+            enter(self._stage, self._bearer.spec)
+            twin = blind_twin(self._stage, case, scene)
+            self._assert(twin[0] if twin else finding, str(expectation))
 
     def _assert(self, finding: Finding, expected: str) -> None:
         __tracebackhide__ = True

@@ -23,6 +23,7 @@ from mcp_rls.harness.session import CannotTest, Connection, one_line
 from mcp_rls.harness.stage import Stage, open_stage
 from mcp_rls.harness.suite import Case, Suite, TokenSpec
 from mcp_rls.harness.token import Bearer, is_client_token
+from mcp_rls.harness.twin import blind_twin
 from mcp_rls.harness.verdict import (
     Check,
     CheckResult,
@@ -36,7 +37,6 @@ from mcp_rls.harness.verdict import (
 )
 from mcp_rls.harness.witness import NoWitness, insert_witness
 
-_TWINS = 20  # rows of one case that are tried without WHERE
 _NOTHING = "nothing but what its cases allow"
 
 Progress = Callable[[int, int, CheckResult], None]  # how many are done, of how many, and the one just done
@@ -129,25 +129,10 @@ class Runner:
         matched = trials.matched(self.stage, table, case) if case.command in ("update", "delete") else ()
         scene = Scene(table, frozenset(there), expected, frozenset(matched), _brought(bearer, table.name))
         finding = judge(case, performed.observation, scene)
-        if finding.verdict is Verdict.PASSED and case.where:
-            return self._blind_twin(case, scene) or CellOutcome(case.command, finding, performed.observation)
-        return CellOutcome(case.command, finding, performed.observation)
-
-    def _blind_twin(self, case: Case, scene: Scene) -> CellOutcome | None:
-        """What a token changes after all when the same UPDATE or DELETE has no WHERE, row by row.
-
-        A WHERE makes PostgreSQL ask the SELECT policies too, and those may have been all that denied it.
-        """
-        if case.expect.reason in ("grant", "constraint"):
-            return None
-        kept = sorted(scene.matched - set(scene.expected) - scene.brought)[:_TWINS]
-        statement = trials.statement(scene.table, case, blind=True)
-        for key in kept:
-            observation = trials.write(self.stage, scene.table, case.command, statement, isolate=key)
-            if observation.admitted:
-                sentence = f"{case.token} {case.command}s 1 row of {case.table} by the same statement without WHERE"
-                return CellOutcome(case.command, failed("LEAK", sentence, [key]), observation)
-        return None
+        outcome = CellOutcome(case.command, finding, performed.observation)
+        if finding.verdict is Verdict.PASSED and (twin := blind_twin(self.stage, case, scene)):
+            outcome = CellOutcome(case.command, *twin)
+        return outcome
 
     # --- cells ---
 

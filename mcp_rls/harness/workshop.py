@@ -97,8 +97,8 @@ class Workshop:
     def stage(self, project: Project) -> Iterator[Stage]:
         """Yields an empty stage for one test, rolled back afterwards."""
         conn, policies = self.connection(project), self.policies(project.policies)
-        catalog = self._keep(("catalog", project), lambda: read_catalog(conn))
         self.let_go()
+        catalog = self._keep(("catalog", project), lambda: read_catalog(conn))
         with open_stage(conn, policies, catalog, frozenset(policies.roles)) as stage:
             yield stage
 

@@ -461,6 +461,16 @@ def test_assertions_have_twins(rls: Rls) -> None:
     )
 
 
+def test_an_assertion_has_its_blind_twin(conn: psycopg.Connection[Any], rls: Rls) -> None:
+    """A WHERE asks the SELECT policies too; where they alone denied it, the statement without WHERE tells."""
+    conn.execute('alter policy "ceiling update" on public.notes with check (true); savepoint mcp_rls_base')
+    assistant = rls.token(person="ann", class_="assistant", scope="notes:write")
+    attempt = assistant.update("public.notes", {"id": 1}, {"secret": True})
+    assert attempt.refused_by_policy
+    with pytest.raises(AssertionError, match=r"updates 1 row of public\.notes by the same statement without WHERE"):
+        attempt.refused("policy")
+
+
 def test_statements_start_from_the_same_rows(rls: Rls) -> None:
     """What one token writes the next one doesn't see; more fixtures stay."""
     ann = rls.token(person="ann")
