@@ -170,7 +170,7 @@ class _Reader:
         return e.Op(negated + op, self.operand(left), self.operand(right))
 
     def test(self, node: exp.Is, negated: bool) -> e.Expr:
-        negated = negated or bool(node.args.get("negate"))
+        negated = negated != bool(node.args.get("negate"))  # NOT (a IS NOT NULL) is IS NULL
         value = node.expression
         if isinstance(value, exp.Boolean):
             word = "true" if value.this else "false"
