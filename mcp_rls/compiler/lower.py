@@ -30,6 +30,7 @@ from mcp_rls.state import (
 )
 
 GateRules = dict[str, list[list[object]]]  # class -> [[case, scope, ...], ...], see claims.py
+Entry = tuple[int, frozenset[str]]  # the case that these scopes open
 Case = tuple[e.Expr, ...]  # what the old row must meet, and for UPDATE what the new one must
 CaseOf = Callable[[list[ResolvedRule], list[ResolvedRule]], Case | None]
 
@@ -201,9 +202,10 @@ def _cases(
     """
     cases: list[Case] = []
     rules: GateRules = {}
+    asked = {command} if command == "insert" else {command, "select"}
     for name in resolved.policies.classes:
-        mine = [r for r in table.clients if name in r.who]
-        entries: list[tuple[int, frozenset[str]]] = []
+        mine = [r for r in table.clients if name in r.who and r.commands & asked]
+        entries: list[Entry] = []
         for scopes in _unions({r.scopes for r in mine}):
             held = [r for r in mine if r.scopes <= scopes]
             reads = [r for r in held if "select" in r.commands]
@@ -212,13 +214,27 @@ def _cases(
                 continue
             if case not in cases:
                 cases.append(case)
-            number = cases.index(case) + 1
-            # smallest first here: a larger union that opens nothing more needs no entry
-            if not any(n == number and s <= scopes for n, s in entries):
-                entries.append((number, scopes))
+            entries.append((cases.index(case) + 1, scopes))
         if entries:
-            rules[name] = [[n, *sorted(s)] for n, s in reversed(entries)]
+            rules[name] = [[n, *sorted(s)] for n, s in _fewest(entries[::-1])]
     return rules, cases
+
+
+def _fewest(entries: list[Entry]) -> list[Entry]:
+    """These entries without those that change no answer; the first whose scopes are held counts, before and after."""
+
+    def first(kept: list[Entry], held: frozenset[str]) -> int:
+        return next((number for number, scopes in kept if scopes <= held), 0)
+
+    if len(entries) > 32:
+        return entries
+    kept = entries
+    for entry in entries:
+        fewer = [other for other in kept if other is not entry]
+        # whoever holds more than a union of scope sets has the rules of the largest union that is held
+        if all(first(fewer, scopes) == number for number, scopes in entries):
+            kept = fewer
+    return kept
 
 
 def _unions(sets: set[frozenset[str]]) -> list[frozenset[str]]:

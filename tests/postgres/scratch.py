@@ -69,9 +69,9 @@ class Scratch:
     def prepare(self, text: str) -> apply.Prepared:
         return apply.prepare(self.connection, policies(text))
 
-    def left(self, text: str) -> list[str]:
+    def left(self, text: str, accept: frozenset[str] = frozenset()) -> list[str]:
         """What a plan would still do, in words."""
-        return [o.words for o in apply.pending(self.connection, policies(text)).operations]
+        return [o.words for o in apply.prepare(self.connection, policies(text), accept).plan.operations]
 
     @contextmanager
     def token(self, claims: Claims, role: str = "authenticated") -> Iterator[psycopg.Connection[Any]]:
