@@ -1,0 +1,210 @@
+"""One figure: two sides of one statement in turns, and the median of what the turns' ratios say.
+
+Both sides run within the same moments, in backends on one CPU, as A B B A: what disturbs the machine disturbs both.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import psycopg
+
+from tests.bench.variants import UNDER_POLICY, Own
+from tests.bench.workloads import Workload
+
+Rows = list[tuple[Any, ...]]
+
+_LIKE_A_SERVER_IN_USE = ("set max_parallel_workers_per_gather = 0", "set random_page_cost = 1.1", "set jit = off")
+_SETTLING = 0.0002  # seconds between two looks at a backend's clock
+_NUMBERS = itertools.count(1)  # no insert repeats an id, rolled back or not
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Microseconds for one execution; `cpu` is the backend's own, None where that can't be read."""
+
+    cpu: float | None
+    wall: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    initplans: int
+    shape: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a workload costs under a policy, as a multiple of what it costs with its conditions written by hand."""
+
+    hand_us: float
+    policy_us: float
+    cpu: float | None
+    wall: float
+    quartiles: tuple[float, float]  # of what `ratio` is the median of
+    same: bool  # both sides gave, or left behind, the same rows
+    hand_plan: Plan
+    policy_plan: Plan
+
+    @property
+    def ratio(self) -> float:
+        return self.wall if self.cpu is None else self.cpu
+
+
+@dataclass
+class Backend:
+    """A session with a clock of its own."""
+
+    connection: psycopg.Connection[Any]
+    clock: TextIO | None = field(repr=False)
+
+    def spent(self, workload: Workload, own: Own) -> Spent:
+        """A turn: one execution to warm up, then the workload's number of them by the clock; writes are undone."""
+        cursor = self.connection.cursor()
+        if workload.writes:
+            cursor.execute("begin")
+        else:
+            self._execute(cursor, workload, own, next(_NUMBERS))
+        numbers = list(itertools.islice(_NUMBERS, workload.times))
+        cpu, wall = self._settled(), time.perf_counter_ns()
+        for number in numbers:
+            self._execute(cursor, workload, own, number)
+        wall = time.perf_counter_ns() - wall
+        cpu = self._settled() - cpu
+        if workload.writes:
+            cursor.execute("rollback")
+        scale = 1000 * workload.times
+        return Spent(cpu / scale if self.clock else None, wall / scale)
+
+    def outcome(self, workload: Workload, own: Own, look: Own) -> tuple[int, Rows]:
+        """How many rows the statement touched, and the rows: those that it gives, or that a write leaves behind."""
+        cursor = self.connection.cursor()
+        if not workload.writes:
+            rows = self._execute(cursor, workload, own, 1)
+            return len(rows), rows if workload.name == "order" else sorted(rows)
+        cursor.execute("begin")
+        try:
+            self._execute(cursor, workload, own, 1)
+            touched = cursor.rowcount
+            condition = f" where {look['docs']}" if look["docs"] else ""
+            rows = cursor.execute(f"select * from docs{condition} order by id".encode()).fetchall()
+        finally:
+            cursor.execute("rollback")
+        return touched, rows
+
+    def plan(self, workload: Workload, own: Own) -> Plan:
+        """The planner's choice, in a few words."""
+        found = self.connection.execute(f"explain (format json, costs off) {workload.explained(own)}".encode())
+        (((root,),),) = found.fetchall()
+        shape: list[str] = []
+        return Plan(_walk(root["Plan"], shape), " > ".join(shape))
+
+    @staticmethod
+    def _execute(cursor: psycopg.Cursor[Any], workload: Workload, own: Own, number: int) -> Rows:
+        parameters = None if workload.parameter is None else (workload.parameter(number),)
+        cursor.execute(workload.text(own, number).encode(), parameters, prepare=parameters is not None)
+        return cursor.fetchall() if cursor.description else []
+
+    def _settled(self) -> int:
+        """The backend's CPU time in nanoseconds, once it stands still: the last slice is booked as it falls asleep."""
+        last = -1
+        while self.clock is not None:
+            self.clock.seek(0)
+            now = int(self.clock.read().split()[0])
+            if now == last:
+                return now
+            last = now
+            time.sleep(_SETTLING)
+        return 0
+
+
+@contextmanager
+def backend(url: str, role: str, claims: str, *, local: bool) -> Iterator[Backend]:
+    """Yields a session in that role that carries the claims. Of a server that isn't `local` no clock can be read."""
+    with ExitStack() as stack:
+        connection = stack.enter_context(psycopg.connect(url, autocommit=True))
+        for statement in _LIKE_A_SERVER_IN_USE:
+            connection.execute(statement.encode())
+        connection.execute("select set_config('request.jwt.claims', %s, false)", (claims,))
+        connection.execute(f"set role {role}".encode())
+        clock = None
+        if local:
+            pid = connection.info.backend_pid
+            with suppress(OSError):  # no Linux, or a kernel without it
+                clock = stack.enter_context(Path(f"/proc/{pid}/schedstat").open())
+            pin(pid)
+        yield Backend(connection, clock)
+
+
+def pin(pid: int) -> None:
+    """Root keeps backends on the last CPU: on two CPUs, the sides could meet unlike ones."""
+    if hasattr(os, "sched_setaffinity") and os.geteuid() == 0 and len(os.sched_getaffinity(0)) > 1:
+        os.sched_setaffinity(pid, {max(os.sched_getaffinity(0))})
+
+
+def measured(pairs: Sequence[tuple[Backend, Backend]], workload: Workload, by_hand: Own, rounds: int) -> Figure:
+    """The figure of one workload. Each pair is (reference, under the policies).
+
+    Rounds are spread over the pairs, since two backends with one plan can differ by a third on a scan.
+    """
+    sides = (by_hand, UNDER_POLICY)
+    hand, policy = pairs[0]
+    same = hand.outcome(workload, by_hand, by_hand) == policy.outcome(workload, UNDER_POLICY, UNDER_POLICY)
+    for pair in pairs:
+        for one, own in zip(pair, sides, strict=True):
+            _warm(one, workload, own)
+    turns = [_round(pairs[n % len(pairs)], workload, sides, backwards=n // len(pairs) % 2 == 1) for n in range(rounds)]
+    walls = [b.wall / a.wall for a, b in turns]
+    cpus = [b.cpu / a.cpu for a, b in turns if a.cpu and b.cpu]
+    clocked = len(cpus) == len(turns)
+    return Figure(
+        hand_us=statistics.median((a.cpu if clocked else a.wall) or 0.0 for a, _ in turns),
+        policy_us=statistics.median((b.cpu if clocked else b.wall) or 0.0 for _, b in turns),
+        cpu=statistics.median(cpus) if clocked else None,
+        wall=statistics.median(walls),
+        quartiles=_quartiles(cpus if clocked else walls),
+        same=same,
+        hand_plan=hand.plan(workload, by_hand),
+        policy_plan=policy.plan(workload, UNDER_POLICY),
+    )
+
+
+def _warm(one: Backend, workload: Workload, own: Own) -> None:
+    """Fills caches; and a prepared statement may get its lasting plan only after five executions."""
+    for _ in range(max(1, 6 // workload.times)):
+        one.spent(workload, own)
+
+
+def _round(
+    pair: tuple[Backend, Backend], workload: Workload, sides: tuple[Own, Own], *, backwards: bool
+) -> tuple[Spent, Spent]:
+    """What each side of the pair spent, the reference's first, whichever had the first turn."""
+    hand, policy = pair
+    if backwards:
+        second = policy.spent(workload, sides[1])
+        return hand.spent(workload, sides[0]), second
+    return hand.spent(workload, sides[0]), policy.spent(workload, sides[1])
+
+
+def _quartiles(values: list[float]) -> tuple[float, float]:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
+
+
+def _walk(node: dict[str, Any], shape: list[str]) -> int:
+    """How many InitPlans are below `node`; the nodes outside of them are added to `shape`, from the top."""
+    kind = node["Operation"] if node["Node Type"] == "ModifyTable" else node["Node Type"]
+    shape.append(" ".join(part for part in (kind, node.get("Alias", "")) if part))
+    found = 0
+    for child in node.get("Plans", []):
+        initplan = child["Parent Relationship"] == "InitPlan"
+        found += initplan + _walk(child, [] if initplan else shape)
+    return found

@@ -1,0 +1,98 @@
+"""What is compared with what: policy files as text, and beside each the conditions that somebody would write by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.bench.data import LARGEST_AMOUNT, OWNED, REFERENCE, STATUSES, USER
+
+Own = dict[str, str]  # table -> the condition written by hand; '' where a policy does the work
+UNDER_POLICY: Own = dict.fromkeys(OWNED, "")
+
+_HEAD = f"""
+mcp_rls: 1
+platform: postgres
+schemas: [public]
+roles: [{USER}]
+identity: {{direct: no_client}}
+claims:
+  tenant: {{claim: tenant, type: integer}}
+  region: {{claim: region, type: text}}
+scopes:
+  "notes:read": {{text: Read}}
+  "notes:write": {{text: Write, implies: ["notes:read"]}}
+"""
+_CONSENT = """
+consent:
+  table: public.consents
+  columns: {person: person, client: client, scopes: scopes}
+  where: "revoked_at is null"
+"""
+_STATUSES = f"status in ({', '.join(repr(s) for s in STATUSES)})"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to write the rules. `rows` is the condition of the n-th class of clients, '' for none."""
+
+    name: str
+    words: str
+    rows: Callable[[int], str]
+    own_policies: bool = False  # people's rules are the app's own policies, and the reference is those alone
+    consent: bool = False
+
+    def policies(self, rules: int) -> str:
+        """The policy file, as YAML: `rules` classes, each with a rule to read and one to write on every table."""
+        parts = [_HEAD, "classes:"]
+        consent = ", consent: required" if self.consent else ""
+        parts += [f"  c{n}: {{match: {{ids: [{client(n)}]}}{consent}}}" for n in _classes(rules)]
+        if self.consent:
+            parts.append(_CONSENT)
+        if self.own_policies:
+            parts.append(f"trusted_roles: {{{REFERENCE}: what the ceilings are compared with}}")
+        parts.append("tables:")
+        for table in OWNED:
+            parts += self._table(table, rules)
+        return "\n".join([*parts, "  public.consents: {clients: none}", ""])
+
+    def _table(self, table: str, rules: int) -> list[str]:
+        owned = OWNED[table]
+        people = f'[{{allow: [select, insert, update, delete], rows: "{owned.column} = token.{owned.claim}"}}]'
+        lines = [f"  public.{table}:", f"    people: {'existing' if self.own_policies else people}", "    clients:"]
+        for n in _classes(rules):
+            rows = f', rows: "{self.rows(n)}"' if self.rows(n) else ""
+            lines.append(f'      - {{who: c{n}, allow: select, scope: "notes:read"{rows}}}')
+            lines.append(f'      - {{who: c{n}, allow: [insert, update, delete], scope: "notes:write"{rows}}}')
+        return lines
+
+    def by_hand(self, rules: int) -> Own:
+        """The reference's conditions, for the last class; none where the app's own policies are the reference."""
+        if self.own_policies:
+            return UNDER_POLICY
+        return {table: self._condition(table, rules) for table in OWNED}
+
+    def _condition(self, table: str, rules: int) -> str:
+        parts = [f"{OWNED[table].column} = {OWNED[table].literal}", self.rows(rules)]
+        return " and ".join(f"{table}.{part}" for part in parts if part)
+
+
+def client(number: int) -> str:
+    """The id of the only client in the class of that number."""
+    return f"client-{number:04}"
+
+
+def _classes(rules: int) -> range:
+    return range(1, rules + 1)
+
+
+VARIANTS = {
+    v.name: v
+    for v in (
+        Variant("plain", "clients may do what their person may", lambda _: ""),
+        Variant("narrow", f"clients only where {_STATUSES}", lambda _: _STATUSES),
+        Variant("distinct", "each class with a condition of its own", lambda n: f"amount <= {LARGEST_AMOUNT + n}"),
+        Variant("existing", "ceilings over the app's own policies", lambda _: "", own_policies=True),
+        Variant("consent", "as plain, and a row of consent is needed", lambda _: "", consent=True),
+    )
+}
