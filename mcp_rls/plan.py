@@ -151,14 +151,7 @@ class _Difference:
         yield self.gone_functions()
         yield self.removal()
         yield self.grants()
-
-    # --- bookkeeping
-
-    def noted(self, thing: Policy | Function) -> tuple[str, ...]:
-        return (sql.record(thing.object, thing.source, thing.place),) if self.desired.installed else ()
-
-    def forgotten(self, object_name: str) -> tuple[str, ...]:
-        return (sql.forget(object_name),) if self.desired.installed and self.actual.installed else ()
+        yield self.manifest()
 
     # --- the schema
 
@@ -173,7 +166,6 @@ class _Difference:
     # --- functions
 
     def functions(self) -> Iterator[Operation]:
-        noted: list[str] = []
         for key, wanted in self.desired.functions.items():
             known = self.actual.functions.get(key)
             if known is None or not same(known, wanted):
@@ -182,20 +174,11 @@ class _Difference:
                     statements = (sql.drop_function(known), *statements)
                 verb, effect = ("make", Effect.NEITHER) if known is None else ("replace", Effect.OPENS)
                 yield Operation(statements, f"{verb} {wanted.object}", effect, subject=wanted.object)
-            if known is None or known.source != wanted.source:
-                noted += self.noted(wanted)
-        if noted:  # after all of them: `record` is one
-            yield Operation(
-                tuple(noted), "note the functions in the manifest", Effect.NEITHER, subject=f"schema {SCHEMA}"
-            )
 
     def gone_functions(self) -> Iterator[Operation]:
-        # `record` keeps the manifest, so it goes last; the others in any order
-        gone = [f for key, f in self.actual.functions.items() if key not in self.desired.functions]
-        for f in sorted(gone, key=lambda f: f.name == "record"):
-            yield Operation(
-                (sql.drop_function(f), *self.forgotten(f.object)), f"drop {f.object}", Effect.NEITHER, subject=f.object
-            )
+        for key, f in self.actual.functions.items():
+            if key not in self.desired.functions:
+                yield Operation((sql.drop_function(f),), f"drop {f.object}", Effect.NEITHER, subject=f.object)
 
     # --- policies
 
@@ -206,38 +189,30 @@ class _Difference:
 
     def creation(self, policy: Policy) -> Operation:
         comment = f"mcp_rls, {policy.place}" if policy.place else "mcp_rls"
-        statements = (sql.create_policy(policy), sql.comment_on_policy(policy, comment), *self.noted(policy))
+        create = sql.create_policy(policy)
         if _is_as_before(policy):
             # a downgrade leaves it in place, so a revision that is run again may meet it
-            statements = (sql.create_policy_if_absent(policy), *statements[1:])
+            create = sql.create_policy_if_absent(policy)
             words, effect = f"{policy.table}: people keep what they had, now by a policy", Effect.NEITHER
         elif policy.permissive:
             words, effect = f"{policy.table}: people may {policy.command} by rules", Effect.OPENS
         else:
             words, effect = f"{policy.table}: {_ceiling_words(policy)}", Effect.CLOSES
-        return Operation(statements, words, effect, EXCLUSIVE, policy.object)
+        return Operation((create, sql.comment_on_policy(policy, comment)), words, effect, EXCLUSIVE, policy.object)
 
     def gone(self, *, permissive: bool) -> Iterator[Operation]:
         for key, policy in self.actual.policies.items():
             if policy.permissive is permissive and key not in self.desired.policies:
                 effect = Effect.CLOSES if permissive else Effect.OPENS
                 words = f"{policy.table}: drop policy {policy.name!r}"
-                yield Operation(
-                    (sql.drop_policy(policy), *self.forgotten(policy.object)), words, effect, EXCLUSIVE, policy.object
-                )
+                yield Operation((sql.drop_policy(policy),), words, effect, EXCLUSIVE, policy.object)
 
     def changed(self) -> Iterator[Operation]:
         for key, policy in self.desired.policies.items():
             known = self.actual.policies.get(key)
-            if known is None:
-                continue
-            if same(known, policy):
-                if not known.source and policy.source and self.desired.installed:
-                    yield Operation(self.noted(policy), f"note {policy.object}", Effect.NEITHER, subject=policy.object)
-                continue
-            statements = (*_change(known, policy), *self.noted(policy))
-            words = f"{policy.table}: change policy {policy.name!r}"
-            yield Operation(statements, words, Effect.OPENS, EXCLUSIVE, policy.object)
+            if known is not None and not same(known, policy):
+                words = f"{policy.table}: change policy {policy.name!r}"
+                yield Operation(_change(known, policy), words, Effect.OPENS, EXCLUSIVE, policy.object)
 
     # --- switches and grants
 
@@ -261,17 +236,26 @@ class _Difference:
         for (table, role), names in _by_holder(self.desired.privileges - self.actual.privileges):
             words = f"{table}: {role} gets {', '.join(names)}"
             yield Operation((sql.grant(table, role, names),), words, Effect.OPENS, subject=f"table {table}")
-        if self.desired.installed:
-            yield from self.ledger()
 
-    def ledger(self) -> Iterator[Operation]:
-        """What was revoked is written down, to be given back on the way down."""
-        noted = [sql.record(p.object, "revoked", "") for p in sorted(self.desired.revoked - self.actual.revoked)]
-        noted += [sql.forget(p.object) for p in sorted(self.actual.revoked - self.desired.revoked)]
-        if noted:
-            yield Operation(
-                tuple(noted), "note in the manifest what was revoked", Effect.NEITHER, subject=f"schema {SCHEMA}"
-            )
+    # --- the manifest
+
+    def manifest(self) -> Iterator[Operation]:
+        """What was made is written down with what PostgreSQL prints for it, and what was revoked, to be given back."""
+        if not self.desired.installed:
+            return
+        before, after = _ledger(self.actual), _ledger(self.desired)
+        noted = tuple((o, *row) for o, row in after.items() if o not in before or before[o][0] != row[0])
+        gone = sorted((before.keys() | self.actual.recorded) - after.keys()) if self.actual.installed else []
+        statements = (*([sql.forget(tuple(gone))] if gone else []), *([sql.record(noted)] if noted else []))
+        if statements:
+            yield Operation(statements, "note in the manifest what changed", Effect.NEITHER, subject=f"schema {SCHEMA}")
+
+
+def _ledger(state: State) -> dict[str, tuple[str, str]]:
+    """Object, and its source and place."""
+    things: list[Policy | Function] = [*state.functions.values(), *state.policies.values()]
+    made = {thing.object: (thing.source, thing.place) for thing in things}
+    return made | {p.object: ("revoked", "") for p in sorted(state.revoked)}
 
 
 def _by_holder(privileges: Iterable[Privilege]) -> Iterator[tuple[tuple[TableName, str], tuple[str, ...]]]:

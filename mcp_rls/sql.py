@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from mcp_rls.catalog import TableName
@@ -164,10 +165,11 @@ def drop_function(function: Function) -> str:
 # --- the manifest -----------------------------------------------------------------------------------------------------
 
 
-def record(object_name: str, source: str, place: str) -> str:
-    """Notes what PostgreSQL prints for an object just made, beside the digest of what we wrote for it."""
-    return f"select {SCHEMA}.record({literal(object_name)}, {literal(source)}, {literal(place)})"
+def record(entries: tuple[tuple[str, str, str], ...]) -> str:
+    """Notes (object, source, place) of what was just made, with what PostgreSQL prints for it."""
+    rows = [{"object": o, "source": source, "place": place} for o, source, place in entries]
+    return f"select {SCHEMA}.record({literal(json.dumps(rows, ensure_ascii=False))})"
 
 
-def forget(object_name: str) -> str:
-    return f"delete from {SCHEMA}.manifest where object = {literal(object_name)}"
+def forget(objects: tuple[str, ...]) -> str:
+    return f"delete from {SCHEMA}.manifest where object = any ({array(objects)})"

@@ -6,7 +6,7 @@ The printer puts parentheses round every operation, so that no reader and no par
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from mcp_rls import sql
 
@@ -239,26 +239,31 @@ def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True)
     members the planner prefers a constant.
     """
 
-    def inner(e: Expr, *, keep: bool = False) -> Expr:
-        return harden(e, indexed, positive=positive and keep)
+    def inner(e: Expr) -> Expr:
+        return harden(e, indexed, positive=positive and isinstance(expr, Logic))
 
-    match expr:
-        case Logic(op, operands):
-            return Logic(op, tuple(inner(o, keep=True) for o in operands))
+    if isinstance(expr, Raw):
+        # nothing is known of an author's SQL; it is a whole condition or one side of an OR, so NULL may be false
+        return Test(expr, "is true")
+    hard = _mapped(expr, inner)
+    match hard:
         case Op("=" | "<>" as op, left, right):
-            return _hard_comparison(op, inner(left), inner(right), indexed, positive=positive)
+            return _hard_comparison(op, left, right, indexed, positive=positive)
         case In(operand, items, negated) if not all(isinstance(i, Lit) for i in items):
-            members = Array(tuple(inner(i) for i in items))
-            return Any(inner(operand), "<>" if negated else "=", members, "all" if negated else "any")
-        case Op(op, left, right):
-            return Op(op, inner(left), inner(right))
-        case Prefix(op, operand):
-            return Prefix(op, inner(operand))
-        case Test(operand, test):
-            return Test(inner(operand), test)
-        case Call(name, arguments):
-            return Call(name, tuple(inner(a) for a in arguments))
-    return expr
+            return Any(operand, "<>" if negated else "=", Array(items), "all" if negated else "any")
+    return hard
+
+
+def _mapped(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """The node with each of its children changed."""
+    changed: dict[str, object] = {}
+    for f in fields(expr):
+        value = getattr(expr, f.name)
+        if isinstance(value, Expr):
+            changed[f.name] = change(value)
+        elif isinstance(value, tuple):
+            changed[f.name] = tuple(change(v) if isinstance(v, Expr) else v for v in value)
+    return replace(expr, **changed)
 
 
 def _hard_comparison(op: str, left: Expr, right: Expr, indexed: frozenset[str] | None, *, positive: bool) -> Expr:

@@ -139,8 +139,10 @@ end
 _RECORD = f"""
 begin
   insert into {SCHEMA}.manifest (object, source, printed, place)
-  values (record.object, record.source, coalesce(
-    (select p.digest from {SCHEMA}.printed() p where p.object = record.object), ''), record.place)
+  select e.object, e.source, coalesce(p.digest, ''), e.place
+  from jsonb_to_recordset(entries) e(object text, source text, place text)
+  left join {SCHEMA}.printed() p on p.object = e.object
+  where p.object is not null or e.source = 'revoked'
   on conflict on constraint manifest_pkey do update
     set source = excluded.source, printed = excluded.printed, place = excluded.place;
 end
@@ -148,15 +150,7 @@ end
 
 CLAIMS = function("claims", "", "jsonb", _CLAIMS, arguments="")
 PRINTED = function("printed", "", "TABLE(object text, digest text)", _PRINTED, arguments="", definer=False)
-RECORD = function(
-    "record",
-    "object text, source text, place text",
-    "void",
-    _RECORD,
-    arguments="text, text, text",
-    definer=False,
-    volatility="volatile",
-)
+RECORD = function("record", "entries jsonb", "void", _RECORD, arguments="jsonb", definer=False, volatility="volatile")
 
 # Statements that return the claim at `path` as text that casts to `kind`, or fall through. Branches, not one CASE: each
 # function in an expression costs its set-up in each transaction, whether it is reached or not.

@@ -69,7 +69,7 @@ def install(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
     with _refusals(LOCK_TIMEOUT), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
         prepared = prepare(conn, policies, accept)
         _execute(conn, prepared.plan)
-        _verify(conn, policies, accept)
+        _verify(conn, prepared.resolved)
     return prepared.plan
 
 
@@ -88,10 +88,11 @@ def apply_plan(
     """
     with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
         conn.execute("select pg_advisory_xact_lock(hashtext('mcp_rls.apply'))")
-        if read_state(conn, policies.schemas, policies.roles).fingerprint != expected.before:
+        prepared = prepare(conn, policies)
+        if (prepared.plan.before, prepared.plan.after) != (expected.before, expected.after):
             raise Refused("the database changed since this plan was made; plan again")
         _execute(conn, expected, progress)
-        _verify(conn, policies)
+        _verify(conn, prepared.resolved)
 
 
 @contextmanager
@@ -133,9 +134,10 @@ def _execute(conn: Connection, carried: Plan, progress: Callable[[Operation], No
             progress(operation)
 
 
-def _verify(conn: Connection, policies: PolicySet, accept: frozenset[str] = frozenset()) -> None:
+def _verify(conn: Connection, resolved: ResolvedPolicies) -> None:
     """Plans again: anything left to do means that a statement did not have its effect (a grant by another grantor)."""
-    left = prepare(conn, policies, accept).plan
+    actual = read_state(conn, resolved.policies.schemas, resolved.policies.roles)
+    left = plan(actual, lower(resolved, actual))
     if left:
         words = "; ".join(o.words for o in left.operations[:3])
         raise Refused(f"after applying, this was still to be done, so nothing was changed: {words}")

@@ -50,8 +50,11 @@ _POLICIES = """
 with recursive direct as (
   select p.oid as policy, d.refobjid as relation
   from pg_policy p join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
-  where d.refclassid = 'pg_class'::regclass and d.deptype = 'n'
-    and (d.refobjid <> p.polrelid or d.refobjsubid = 0)
+  where d.refclassid = 'pg_class'::regclass and d.deptype = 'n' and d.refobjid <> p.polrelid
+  union
+  -- dependencies don't tell a row's own column from a read of the table itself; the stored tree does
+  select p.oid, p.polrelid from pg_policy p
+  where strpos(concat(p.polqual::text, p.polwithcheck::text), format(':relid %s ', p.polrelid)) > 0
 ), through as (
   select policy, relation from direct
   union

@@ -17,8 +17,8 @@ def upgrade() -> None:
     # neither: make the schema mcp_rls
     # neither: make function mcp_rls.claims()
     # neither: make function mcp_rls.printed()
-    # neither: make function mcp_rls.record(text, text, text)
-    # neither: note the functions in the manifest
+    # neither: make function mcp_rls.record(jsonb)
+    # neither: note in the manifest what changed
     for statement in (
         r"""select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('search_path', 'pg_catalog', true),
   set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '2s', true),
@@ -88,22 +88,22 @@ begin
 end
 $mcp_rls$""",
         "revoke all on function mcp_rls.printed() from public",
-        r"""create or replace function mcp_rls.record(object text, source text, place text) returns void
+        r"""create or replace function mcp_rls.record(entries jsonb) returns void
 language plpgsql volatile parallel safe security invoker
   set search_path = pg_catalog, pg_temp
 as $mcp_rls$
 begin
   insert into mcp_rls.manifest (object, source, printed, place)
-  values (record.object, record.source, coalesce(
-    (select p.digest from mcp_rls.printed() p where p.object = record.object), ''), record.place)
+  select e.object, e.source, coalesce(p.digest, ''), e.place
+  from jsonb_to_recordset(entries) e(object text, source text, place text)
+  left join mcp_rls.printed() p on p.object = e.object
+  where p.object is not null or e.source = 'revoked'
   on conflict on constraint manifest_pkey do update
     set source = excluded.source, printed = excluded.printed, place = excluded.place;
 end
 $mcp_rls$""",
-        "revoke all on function mcp_rls.record(text, text, text) from public",
-        "select mcp_rls.record('function mcp_rls.claims()', '7f01747b480069890b39f10412b3b577', '')",
-        "select mcp_rls.record('function mcp_rls.printed()', '208ad3486311c69d562e2508a8252ae3', '')",
-        "select mcp_rls.record('function mcp_rls.record(text, text, text)', '6a3627e94e60570261c84d79b8b2201d', '')",
+        "revoke all on function mcp_rls.record(jsonb) from public",
+        r"""select mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "7f01747b480069890b39f10412b3b577", "place": ""}, {"object": "function mcp_rls.printed()", "source": "208ad3486311c69d562e2508a8252ae3", "place": ""}, {"object": "function mcp_rls.record(jsonb)", "source": "19013604468d7302a028f5e9fec91652", "place": ""}]')""",
         r"""select set_config('search_path', current_setting('mcp_rls.search_path'), true),
   set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true),
   set_config('standard_conforming_strings', current_setting('mcp_rls.standard_conforming_strings'), true)""",
@@ -114,7 +114,7 @@ $mcp_rls$""",
 def downgrade() -> None:
     # neither: drop function mcp_rls.claims()
     # neither: drop function mcp_rls.printed()
-    # neither: drop function mcp_rls.record(text, text, text)
+    # neither: drop function mcp_rls.record(jsonb)
     # neither: remove the schema mcp_rls
     for statement in (
         r"""select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('search_path', 'pg_catalog', true),
@@ -122,7 +122,7 @@ def downgrade() -> None:
   set_config('mcp_rls.standard_conforming_strings', current_setting('standard_conforming_strings'), true), set_config('standard_conforming_strings', 'on', true)""",
         "drop function mcp_rls.claims()",
         "drop function mcp_rls.printed()",
-        "drop function mcp_rls.record(text, text, text)",
+        "drop function mcp_rls.record(jsonb)",
         "drop table mcp_rls.manifest",
         "drop schema mcp_rls",
         r"""select set_config('search_path', current_setting('mcp_rls.search_path'), true),

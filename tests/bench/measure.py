@@ -21,9 +21,11 @@ from tests.bench.variants import UNDER_POLICY, Own
 from tests.bench.workloads import Workload
 
 Rows = list[tuple[Any, ...]]
+Call = tuple[bytes, tuple[int] | None]  # a statement and its parameters; with some, it is prepared
 
 _LIKE_A_SERVER_IN_USE = ("set max_parallel_workers_per_gather = 0", "set random_page_cost = 1.1", "set jit = off")
 _SETTLING = 0.0002  # seconds between two looks at a backend's clock
+_CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 _NUMBERS = itertools.count(1)  # no insert repeats an id, rolled back or not
 
 
@@ -72,11 +74,11 @@ class Backend:
         if workload.writes:
             cursor.execute("begin")
         else:
-            self._execute(cursor, workload, own, next(_NUMBERS))
-        numbers = list(itertools.islice(_NUMBERS, workload.times))
+            _execute(cursor, _call(workload, own, next(_NUMBERS)))
+        calls = [_call(workload, own, next(_NUMBERS)) for _ in range(workload.times)]
         cpu, wall = self._settled(), time.perf_counter_ns()
-        for number in numbers:
-            self._execute(cursor, workload, own, number)
+        for call in calls:
+            _execute(cursor, call)
         wall = time.perf_counter_ns() - wall
         cpu = self._settled() - cpu
         if workload.writes:
@@ -88,11 +90,11 @@ class Backend:
         """How many rows the statement touched, and the rows: those that it gives, or that a write leaves behind."""
         cursor = self.connection.cursor()
         if not workload.writes:
-            rows = self._execute(cursor, workload, own, 1)
+            rows = _execute(cursor, _call(workload, own, 1))
             return len(rows), rows if workload.name == "order" else sorted(rows)
         cursor.execute("begin")
         try:
-            self._execute(cursor, workload, own, 1)
+            _execute(cursor, _call(workload, own, 1))
             touched = cursor.rowcount
             condition = f" where {look['docs']}" if look["docs"] else ""
             rows = cursor.execute(f"select * from docs{condition} order by id".encode()).fetchall()
@@ -107,12 +109,6 @@ class Backend:
         shape: list[str] = []
         return Plan(_walk(root["Plan"], shape), " > ".join(shape))
 
-    @staticmethod
-    def _execute(cursor: psycopg.Cursor[Any], workload: Workload, own: Own, number: int) -> Rows:
-        parameters = None if workload.parameter is None else (workload.parameter(number),)
-        cursor.execute(workload.text(own, number).encode(), parameters, prepare=parameters is not None)
-        return cursor.fetchall() if cursor.description else []
-
     def _settled(self) -> int:
         """The backend's CPU time in nanoseconds, once it stands still: the last slice is booked as it falls asleep."""
         last = -1
@@ -124,6 +120,17 @@ class Backend:
             last = now
             time.sleep(_SETTLING)
         return 0
+
+
+def _call(workload: Workload, own: Own, number: int) -> Call:
+    parameters = None if workload.parameter is None else (workload.parameter(number),)
+    return workload.text(own, number).encode(), parameters
+
+
+def _execute(cursor: psycopg.Cursor[Any], call: Call) -> Rows:
+    text, parameters = call
+    cursor.execute(text, parameters, prepare=parameters is not None)
+    return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager
@@ -145,9 +152,15 @@ def backend(url: str, role: str, claims: str, *, local: bool) -> Iterator[Backen
 
 
 def pin(pid: int) -> None:
-    """Root keeps backends on the last CPU: on two CPUs, the sides could meet unlike ones."""
-    if hasattr(os, "sched_setaffinity") and os.geteuid() == 0 and len(os.sched_getaffinity(0)) > 1:
-        os.sched_setaffinity(pid, {max(os.sched_getaffinity(0))})
+    """Root keeps backends on the last CPU, where there are more: on two, the sides could meet unlike ones."""
+    if len(_CPUS) > 1 and os.geteuid() == 0:
+        os.sched_setaffinity(pid, _CPUS[-1:])
+
+
+def stand_aside() -> None:
+    """Leaves that CPU to the backends."""
+    if len(_CPUS) > 1 and os.geteuid() == 0:
+        os.sched_setaffinity(0, _CPUS[:-1])
 
 
 def measured(pairs: Sequence[tuple[Backend, Backend]], workload: Workload, by_hand: Own, rounds: int) -> Figure:

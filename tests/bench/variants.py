@@ -1,4 +1,4 @@
-"""What is compared with what: policy files as text, and beside each the conditions that somebody would write by hand."""
+"""What is compared with what: policy files as text, and beside each the conditions that one would write by hand."""
 
 from __future__ import annotations
 

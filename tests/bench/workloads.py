@@ -55,7 +55,9 @@ def workloads(ids: list[int]) -> list[Workload]:
         Workload("scan", reading("select count(*) from wide", "wide"), 1),
         Workload("group", reading(f"{totals} from wide", "wide", tail=grouped), 1),
         Workload("join", reading(joined, "docs", "comments"), 15),
-        Workload("insert", lambda _, n: f"insert into docs ({_COLUMNS}) values ({_NEW + n}, {_VALUES})", 20, writes=True),
+        Workload(
+            "insert", lambda _, n: f"insert into docs ({_COLUMNS}) values ({_NEW + n}, {_VALUES})", 20, writes=True
+        ),
         Workload("insert1000", lambda _, n: _insert_many(n, 1000), 1, writes=True),
         Workload("update", reading(changed, "docs", on="id = :id"), 20, writes=True),
         Workload("delete", reading("delete from docs", "docs", on="id = :id"), 20, writes=True),
@@ -80,7 +82,9 @@ WORDS = {
 
 
 def _insert_many(n: int, rows: int) -> str:
-    return f"insert into docs ({_COLUMNS}) select {_NEW + n * rows} + g, {_VALUES} from generate_series(0, {rows - 1}) g"
+    return (
+        f"insert into docs ({_COLUMNS}) select {_NEW + n * rows} + g, {_VALUES} from generate_series(0, {rows - 1}) g"
+    )
 
 
 def _where(*conditions: str) -> str:
