@@ -75,6 +75,7 @@ class Table:
     force: bool = False
     policies: tuple[ForeignPolicy, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
+    triggers: tuple[tuple[str, str], ...] = ()  # name, and the function it calls: 'schema.name'
     indexed: frozenset[str] = frozenset()  # columns that lead some index
     parents: tuple[TableName, ...] = ()  # partition of, or inherits from
     reached_by: frozenset[str] = frozenset()  # roles with SELECT/INSERT/UPDATE/DELETE, direct; 'public' for PUBLIC

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 import sqlglot
-from sqlglot import TokenType, exp
+from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from mcp_rls.catalog import Catalog, ForeignPolicy, Function, Table, TableName
@@ -20,7 +20,6 @@ from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Diagnostics, Span
 
 _JOINS_THAT_ONLY_NARROW = {"", "INNER", "CROSS"}
-_READING_WORDS = {"from", "join", "table", "execute", "perform", "call", "using"}
 _RUN_STRINGS = {
     "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "cursor_to_xml", "cursor_to_xmlschema",
     "table_to_xml", "table_to_xmlschema", "table_to_xml_and_xmlschema", "schema_to_xml", "schema_to_xmlschema",
@@ -48,16 +47,23 @@ def gain_by_absence(policies: PolicySet, catalog: Catalog, diagnostics: Diagnost
     for table in covered(policies, catalog):
         for policy in table.policies:
             for why in _faults(policy, catalog, narrowed):
-                rules = policies.tables.get(table.name)
-                diagnostics.error(
-                    "gain-by-absence",
-                    f'policy "{policy.name}" of table "{table.name}" could admit more to a client than to its person:'
-                    f" {why}",
-                    rules.span if rules else Span(policies.path),
-                    "give the table that it reads `clients: read_as_person`, or move the read into a SECURITY DEFINER"
-                    " function whose owner sees every row",
-                    subject=f"table {table.name}",
-                )
+                _report(f'policy "{policy.name}"', table, why, policies, diagnostics)
+        for trigger, function in table.triggers:
+            if _may_read(function, catalog, narrowed):
+                why = f"{function}() reads tables with the caller's rights, or may"
+                _report(f'trigger "{trigger}"', table, why, policies, diagnostics)
+
+
+def _report(what: str, table: Table, why: str, policies: PolicySet, diagnostics: Diagnostics) -> None:
+    rules = policies.tables.get(table.name)
+    diagnostics.error(
+        "gain-by-absence",
+        f'{what} of table "{table.name}" could admit more to a client than to its person: {why}',
+        rules.span if rules else Span(policies.path),
+        "give the table that it reads `clients: read_as_person`, or move the read into a SECURITY DEFINER function"
+        " whose owner sees every row",
+        subject=f"table {table.name}",
+    )
 
 
 def covered(policies: PolicySet, catalog: Catalog) -> Iterator[Table]:
@@ -87,7 +93,7 @@ def _reads_as_person(policies: PolicySet, table: TableName) -> bool:
 
 def _faults(policy: ForeignPolicy, catalog: Catalog, narrowed: frozenset[TableName]) -> Iterator[str]:
     for name in policy.functions:
-        if _may_read(name, catalog, frozenset()):
+        if _may_read(name, catalog, narrowed):
             yield f"it calls {name}(), which reads tables with the caller's rights, or may"
             return
     for text in filter(None, (policy.using, policy.check)):
@@ -98,13 +104,12 @@ def _faults(policy: ForeignPolicy, catalog: Catalog, narrowed: frozenset[TableNa
 
 def absence_in(text: str, policies: PolicySet, catalog: Catalog) -> str:
     """What stands against SQL in a person rule, '' when nothing does."""
-    words = {t.text.lower() for t in sqlglot.tokenize(text, read="postgres")}
+    narrowed = frozenset(catalog.tables) - whole(policies, catalog)
+    words = _words(text)
     called = [name for name in catalog.functions if name.rpartition(".")[2].lower() in words]
-    if any(_may_read(name, catalog, frozenset()) for name in called):
+    if any(_may_read(name, catalog, narrowed) for name in called):
         return "it calls a function that reads tables with the caller's rights, or may"
-    return _text_fault(
-        re.sub(r"\btoken\.\w+", "null", text), catalog, frozenset(catalog.tables) - whole(policies, catalog)
-    )
+    return _text_fault(re.sub(r"\btoken\.\w+", "null", text), catalog, narrowed)
 
 
 def _text_fault(text: str, catalog: Catalog, narrowed: frozenset[TableName]) -> str:
@@ -117,31 +122,34 @@ def _text_fault(text: str, catalog: Catalog, narrowed: frozenset[TableName]) -> 
     return _Reads(catalog, narrowed).fault(condition)
 
 
+def _words(text: str) -> set[str]:
+    """All words of some SQL, those in strings and comments too: it may be told less, never more."""
+    return set(re.findall(r"[a-z_][\w$]*", text.lower()))
+
+
 def _runs_text(text: str) -> bool:
     """Whether it names a function of PostgreSQL's that runs SQL given as a string, or reads a whole table by name."""
-    words = {t.text.lower() for t in sqlglot.tokenize(text, read="postgres")}
-    return bool(words & _RUN_STRINGS)
+    return bool(_words(text) & _RUN_STRINGS)
 
 
-def _may_read(name: str, catalog: Catalog, seen: frozenset[str]) -> bool:
-    """Whether some function of this name may read a table under row security, by itself or through others."""
-    return name not in seen and any(_reads(f, catalog, seen | {name}) for f in catalog.functions.get(name, ()))
+def _may_read(name: str, catalog: Catalog, narrowed: frozenset[TableName], seen: frozenset[str] = frozenset()) -> bool:
+    """Whether some function of this name may read a narrowed table as its caller, by itself or through others."""
+    overloads = () if name in seen else catalog.functions.get(name, ())
+    return any(_reads(f, catalog, narrowed, seen | {name}) for f in overloads)
 
 
-def _reads(function: Function, catalog: Catalog, seen: frozenset[str]) -> bool:
+def _reads(function: Function, catalog: Catalog, narrowed: frozenset[TableName], seen: frozenset[str]) -> bool:
     if function.reads_past_rls or function.language in ("c", "internal"):
         return False
     if function.language not in ("sql", "plpgsql"):
         return True
-    try:
-        tokens = sqlglot.tokenize(function.body, read="postgres")
-    except SqlglotError:
-        return True
-    words = {t.text.lower() for t in tokens if t.token_type is not TokenType.STRING}
-    if words & _READING_WORDS or words & _RUN_STRINGS:
+    words = _words(function.body)
+    # a view may hide a narrowed table, and EXECUTE anything
+    hiding = {n.name.lower() for n, t in catalog.tables.items() if n in narrowed or t.kind == "view"}
+    if words & (hiding | _RUN_STRINGS | {"execute"}):
         return True
     called = (name for name in catalog.functions if name.rpartition(".")[2].lower() in words)
-    return any(_may_read(name, catalog, seen) for name in called)
+    return any(_may_read(name, catalog, narrowed, seen) for name in called)
 
 
 class _Reads:
@@ -198,7 +206,7 @@ class _Reads:
             return ""
         match node:
             case exp.Subquery() | exp.Paren():
-                return self.query(node.this)
+                return self.query(node.this) or self.joins(node, read)
             case exp.Union():
                 return self.query(node.this) or self.query(node.expression)
             case exp.Select():

@@ -30,6 +30,9 @@ select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, c
        (select array_agg(distinct a.attname::text) from pg_index i
         join pg_attribute a on a.attrelid = c.oid and a.attnum = i.indkey[0]
         where i.indrelid = c.oid and i.indisvalid) as indexed,
+       (select array_agg(array[t.tgname::text, fn.nspname || '.' || f.proname] order by t.tgname) from pg_trigger t
+        join pg_proc f on f.oid = t.tgfoid join pg_namespace fn on fn.oid = f.pronamespace
+        where t.tgrelid = c.oid and not t.tgisinternal and fn.nspname <> 'pg_catalog') as triggers,
        (select array_agg(array[pn.nspname::text, p.relname::text]) from pg_inherits h
         join pg_class p on p.oid = h.inhparent join pg_namespace pn on pn.oid = p.relnamespace
         where h.inhrelid = c.oid) as parents
@@ -188,6 +191,7 @@ def _table(
         force=row["force"],
         policies=tuple(sorted(policies, key=lambda p: p.name)),
         foreign_keys=tuple(keys),
+        triggers=tuple((name, function) for name, function in row["triggers"] or ()),
         indexed=frozenset(row["indexed"] or ()),
         parents=tuple(sorted(_names(row["parents"]))),
         reached_by=frozenset(p["role"] for p in privileges),
