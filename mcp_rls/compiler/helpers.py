@@ -152,9 +152,17 @@ CLAIMS = function("claims", "", "jsonb", _CLAIMS, arguments="")
 PRINTED = function("printed", "", "TABLE(object text, digest text)", _PRINTED, arguments="", definer=False)
 RECORD = function("record", "entries jsonb", "void", _RECORD, arguments="jsonb", definer=False, volatility="volatile")
 
-# Statements that return the claim at `path` as text that casts to `kind`, or fall through. Branches, not one CASE: each
-# function in an expression costs its set-up in each transaction, whether it is reached or not.
-RETURN_CLAIM = f"""  if kind = 'uuid' then
+
+def claim(execute: tuple[str, ...]) -> Function:
+    """mcp_rls.claim(path, kind): one claim as text that casts to `kind`, or NULL when absent or malformed."""
+    # branches, not one CASE: each function in an expression costs its set-up in each transaction, reached or not
+    body = f"""
+declare
+  document jsonb;
+begin
+{READ_DOCUMENT}
+  if jsonb_typeof(document) <> 'object' then return null;
+  elsif kind = 'uuid' then
     if jsonb_typeof(document #> path) = 'string' and document #>> path ~ '{_UUID}' then
       return document #>> path;
     end if;
@@ -168,18 +176,7 @@ RETURN_CLAIM = f"""  if kind = 'uuid' then
     elsif (document #>> path)::numeric between {-(2**63)} and {2**63 - 1} then return document #>> path;
     end if;
   end if;
-  return null;"""
-
-
-def claim(execute: tuple[str, ...]) -> Function:
-    """mcp_rls.claim(path, kind): one claim as text that casts to `kind`, or NULL when absent or malformed."""
-    body = f"""
-declare
-  document jsonb;
-begin
-{READ_DOCUMENT}
-  if jsonb_typeof(document) <> 'object' then return null; end if;
-{RETURN_CLAIM}
+  return null;
 end
 """
     return function("claim", "path text[], kind text", "text", body, arguments="text[], text", execute=execute)

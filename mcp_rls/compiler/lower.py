@@ -8,13 +8,13 @@ out of the planner's equivalence classes, so nothing in it can be swapped for a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import chain, combinations
 
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
-from mcp_rls.compiler import claims, helpers, reason
+from mcp_rls.compiler import claims, helpers
 from mcp_rls.compiler import expression as e
+from mcp_rls.compiler import gate as gates
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
 from mcp_rls.state import (
@@ -45,12 +45,11 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         switches[table.table] = Switches(table.table, True, before.force or table.force)
         ceilings = {c: _cases(resolved, table, c, _CASES[c]) for c in COMMANDS if table.clients}
         entries = max([entries, *(len(found) for rules, _ in ceilings.values() for found in rules.values())])
-        keyed = {c: _keyed(resolved, table, c, *case) for c, case in ceilings.items()}
-        made += [_ceiling(resolved, table, c, keyed[c], *case) for c, case in ceilings.items()]
+        made += [_ceiling(resolved, table, c, *case) for c, case in ceilings.items()]
         if not ceilings:
             made.append(_closed(resolved, table))
         if table.people is not None:
-            made += _people(resolved, table, keyed)
+            made += _people(resolved, table)
         elif _keeps_people(table.table, actual):
             made.append(as_before(table.table, place(table.span)))
     covered = {t.table: t for t in resolved.tables}
@@ -111,13 +110,12 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
     ]
     wheres = {n: where(n, x) for n, x in resolved.where.items()}
     raw = any(isinstance(x, e.Raw) for x in resolved.where.values())
-    decision = claims.Decision(policies, resolved.catalog, wheres, entries, raw)
-    gate = claims.gate(decision)
+    decision = gates.Decision(policies, resolved.catalog, wheres, entries, raw)
+    gate = gates.gate(decision)
     optional = [
         claims.person(policies),
         claims.client(policies),
         helpers.claim(policies.roles),
-        claims.key(decision),
         *sets,
     ]
     text = " ".join([*(f"{p.using} {p.check}" for p in made), *(s.definition for s in sets), gate.definition])
@@ -143,22 +141,17 @@ def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Policy:
 
 
 def _ceiling(
-    resolved: ResolvedPolicies,
-    table: ResolvedTable,
-    command: Command,
-    keyed: Texts | None,
-    rules: GateRules,
-    cases: list[Case],
+    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, rules: GateRules, cases: list[Case]
 ) -> Policy:
     name = policy_name(f"{table.table.name} {command}")
-    if keyed is None:
-        old = _case(resolved, table, rules, [c[0] for c in cases])
-        new = _case(resolved, table, rules, [c[1] for c in cases]) if command == "update" else old
-        keyed = Texts(None if command == "insert" else old, new if command in ("insert", "update") else None)
+    old = _case(resolved, table, rules, [c[0] for c in cases])
+    new = _case(resolved, table, rules, [c[1] for c in cases]) if command == "update" else old
+    using = None if command == "insert" else old
+    check = new if command in ("insert", "update") else None
     roles = tuple(sorted(resolved.policies.roles))
     spans = [r.span for r in table.clients if command in r.commands]
     at = place(min(spans, default=table.span))
-    return Policy(table.table, name, False, command, roles, keyed.using, keyed.check, place=at).sealed()
+    return Policy(table.table, name, False, command, roles, using, check, place=at).sealed()
 
 
 def _select_case(reads: list[ResolvedRule], _: list[ResolvedRule]) -> Case | None:
@@ -256,7 +249,7 @@ def _case(
     wrapped = not table.self_reading
     spell = claims.renderer(resolved.policies, wrapped=wrapped)
     call = f"{SCHEMA}.gate(current_user, {sql.literal(helpers.json_text(rules))}::jsonb)"
-    arms = [f"when {claims.DIRECT} then true"]
+    arms = [f"when {gates.DIRECT} then true"]
     arms += [f"when {n} then {e.render(c, spell)}" for n, c in enumerate(conditions, start=1)]
     return "\n    ".join([f"case {f'(select {call})' if wrapped else call}", *arms, "else false", "end"])
 
@@ -264,26 +257,16 @@ def _case(
 # --- people -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Texts:
-    """A policy's expressions."""
-
-    using: str | None
-    check: str | None
-
-
-def _people(resolved: ResolvedPolicies, table: ResolvedTable, keyed: dict[Command, Texts | None]) -> Iterable[Policy]:
+def _people(resolved: ResolvedPolicies, table: ResolvedTable) -> Iterable[Policy]:
     """One permissive policy a command that some people rule allows."""
     assert table.people is not None
     roles = tuple(sorted(resolved.policies.roles))
     for command in COMMANDS:
         rules = [r for r in table.people if command in r.commands]
         if rules:
-            old, new = _conditions(command, rules)
-            texts = keyed.get(command) or Texts(_hardened(resolved, table, old), _hardened(resolved, table, new))
+            old, new = (_hardened(resolved, table, expr) for expr in _conditions(command, rules))
             name = policy_name(f"{table.table.name} people {command}")
-            at = rules[0].place()
-            yield Policy(table.table, name, True, command, roles, texts.using, texts.check, place=at).sealed()
+            yield Policy(table.table, name, True, command, roles, old, new, place=rules[0].place()).sealed()
 
 
 def _conditions(command: Command, rules: list[ResolvedRule]) -> tuple[e.Expr | None, e.Expr | None]:
@@ -299,62 +282,3 @@ def _hardened(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | N
     facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
     spell = claims.renderer(resolved.policies, wrapped=not table.self_reading)
     return e.render(e.harden(expr, facts.indexed if facts else None), spell)
-
-
-# --- one look at the token instead of two -----------------------------------------------------------------------------
-
-
-def _keyed(
-    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, rules: GateRules, cases: list[Case]
-) -> Texts | None:
-    """People's condition and the ceiling as one expression, where clients see all that their person does; else None.
-
-    The gate is folded into the value that people's condition compares with: `mcp_rls.key` gives it only to a session
-    that is direct or has an open case. Both policies of the command then say the same, PostgreSQL keeps equal
-    conditions once, and the claims are read once a statement (point look-up 1.9 times the hand-written query, not 2.2).
-    """
-    mine = [r for r in table.people or () if command in r.commands]
-    facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
-    # where another's permissive policy lets somebody in, the ceiling must stay `true` for direct sessions
-    alone = facts is not None and not any(p.permissive for p in facts.policies)
-    if not mine or not cases or table.self_reading or not alone:
-        return None
-    pairs = list(zip((x for x in _conditions(command, mine) if x is not None), zip(*cases, strict=True), strict=True))
-    if not all(reason.implies(person, client) for person, clients in pairs for client in clients):
-        return None
-    opened = {name: _least([frozenset(map(str, entry[1:])) for entry in found]) for name, found in rules.items()}
-    texts = []
-    for expr in _conditions(command, mine):
-        one = (
-            None
-            if expr is None
-            else _with_key(resolved, expr, {n: [[1, *sorted(s)] for s in f] for n, f in opened.items()})
-        )
-        if expr is not None and one is None:
-            return None
-        texts.append(_hardened(resolved, table, one))
-    return Texts(*texts)
-
-
-def _least(scopes: list[frozenset[str]]) -> list[frozenset[str]]:
-    """Those that hold no other: with one case, who holds more has no more."""
-    return [s for s in scopes if not any(other < s for other in scopes)]
-
-
-def _with_key(resolved: ResolvedPolicies, expr: e.Expr, rules: GateRules) -> e.Expr | None:
-    """`expr` with the token's value in one of its conjuncts `column = token.<name>` given by the key, or None."""
-    policies = resolved.policies
-    known = {"person": policies.identity.person, **policies.claims}
-    parts = list(e.conjuncts(expr))
-    for number, part in enumerate(parts):
-        match part:
-            case e.Op("=", e.Col() as column, e.Token(name)) | e.Op("=", e.Token(name), e.Col() as column) if (
-                name in known
-            ):
-                claim = known[name]
-                rule_text = sql.literal(helpers.json_text(rules))
-                where = f"{helpers.path_literal(claim.path)}, {sql.literal(claim.type)}"
-                call = f"{SCHEMA}.key(current_user, {rule_text}::jsonb, {where})"
-                parts[number] = e.Op("=", column, e.Keyword(f"(select {call}::{claim.type})"))
-                return e.conjunction(tuple(parts))
-    return None

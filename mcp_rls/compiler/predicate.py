@@ -14,9 +14,9 @@ import sqlglot
 from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
-from mcp_rls.catalog import Table
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler.model import Condition
+from mcp_rls.compiler.raw import Names, first_line, parse_raw
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
 FUNCTIONS = frozenset(
@@ -71,15 +71,6 @@ _WORDS = frozenset(
     current_time current_timestamp localtime localtimestamp default""".split()
 )
 _PREDICATES = (*_COMPARISONS, exp.Is, exp.In, exp.Between, exp.Not, exp.And, exp.Or)
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a condition may name. `table` None: columns can't be checked (no database at hand)."""
-
-    claims: frozenset[str]
-    sets: frozenset[str]
-    table: Table | None = None
 
 
 class _Refused(Exception):
@@ -346,7 +337,7 @@ def parse(condition: Condition, names: Names, diagnostics: Diagnostics) -> e.Exp
     except (SqlglotError, RecursionError) as error:
         diagnostics.error(
             "bad-condition",
-            f"not a condition: {_first_line(error)}",
+            f"not a condition: {first_line(error)}",
             condition.span,
             "one boolean expression",
         )
@@ -359,51 +350,3 @@ def parse(condition: Condition, names: Names, diagnostics: Diagnostics) -> e.Exp
     except RecursionError:
         diagnostics.error("bad-condition", "the condition is nested too deeply", condition.span)
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).split("\n")[0].split("into <class")[0].strip().rstrip(".")
-
-
-def parse_raw(condition: Condition, names: Names, diagnostics: Diagnostics) -> e.Expr | None:
-    """`sql:` text with its token.<name> cut out; one balanced expression, or None after saying why not."""
-    parts = split_tokens(condition.text, names, condition.span, diagnostics)
-    return e.Raw(parts) if parts is not None else None
-
-
-def split_tokens(text: str, names: Names, span: Span, diagnostics: Diagnostics) -> tuple[str | e.Expr, ...] | None:
-    """`text` cut at each token.<name>; None, with a diagnostic, when it isn't one balanced piece of SQL."""
-    try:
-        tokens = sqlglot.tokenize(text, read="postgres")
-    except SqlglotError as error:
-        diagnostics.error("bad-condition", f"not SQL: {_first_line(error)}", span)
-        return None
-    depth = 0
-    for token in tokens:
-        depth += {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}.get(token.token_type, 0)
-        if token.token_type is TokenType.STRING and "\\" in token.text:
-            diagnostics.error(
-                "bad-condition", "a backslash in a plain string means what a session setting says", span,
-                "write E'...' with each backslash doubled",
-            )  # fmt: skip
-            return None
-        if depth < 0 or token.token_type is TokenType.SEMICOLON or token.comments:
-            diagnostics.error("bad-condition", "one expression: no semicolon, comment or stray parenthesis", span)
-            return None
-    if depth or not tokens:
-        diagnostics.error("bad-condition", "an unclosed parenthesis" if tokens else "an empty expression", span)
-        return None
-    parts: list[str | e.Expr] = []
-    position = 0
-    for first, dot, name in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        if first.text.lower() == "token" and dot.token_type is TokenType.DOT and first.start >= position:
-            if name.text not in {"person", "client"} | names.claims:
-                diagnostics.error(
-                    "unknown-claim",
-                    f'token.{name.text} is not declared under "claims"',
-                    span.shifted(name.start),
-                )
-            parts += [text[position : first.start], e.Token(name.text)]
-            position = name.end + 1
-    parts.append(text[position:])
-    return tuple(p for p in parts if p != "")

@@ -15,7 +15,8 @@ from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import reason
 from mcp_rls.compiler.absence import absence_in, gain_by_absence
 from mcp_rls.compiler.model import Command, Condition, PolicySet, Rule, TableRules
-from mcp_rls.compiler.predicate import Names, parse, split_tokens
+from mcp_rls.compiler.predicate import parse
+from mcp_rls.compiler.raw import Names, split_tokens
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
 MAX_SCOPE_SETS = 8  # of one class on one table: the unions of them are written out
