@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from mcp_rls.database.server import Server
 from mcp_rls.diagnostics import Invalid
-from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, helper
+from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, helper, scratch_on
 
 pytestmark = pytest.mark.postgres
 
@@ -37,16 +40,19 @@ create function app.atomic(n integer) returns boolean language sql stable
 create function app.assigned(n integer) returns boolean language plpgsql stable as
   $$ declare found_one boolean := app.is_blocked(n); begin return not found_one; end $$;
 create function app.cursored(n integer) returns boolean language plpgsql stable as
-  $$ declare c cursor for select from public.blocks b where b.note = n and b.kind = 'hidden'; begin open c; fetch c; return not found; end $$;
+  $$ declare c cursor for select 1 from public.blocks b where b.note = n and b.kind = 'hidden'; x integer; begin open c; fetch c into x; return not found; end $$;
 create function app.dynamic(n integer) returns boolean language plpgsql stable as
   $$ declare c integer; begin execute 'select count(*) fr' || 'om public.blocks where kind = ''hidden'' and note = $1' into c using n; return c = 0; end $$;
 create function app.guarded(n integer) returns boolean language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin return not exists (select from public.blocks b where b.note = n and b.kind = 'hidden'); end $$;
-create function app.through(n integer) returns boolean language sql stable as 'select app.guarded(n) and app.plain(n)';
 create operator app.!? (function = app.free, rightarg = integer);
 create function app.as_note(text) returns integer language sql stable as 'select $1::integer';
 create aggregate app.all_true (boolean) (sfunc = booland_statefunc, stype = boolean, initcond = 'true');
 create function app.plain(n integer) returns boolean language sql immutable as 'select n > 0';
+create function app.through(n integer) returns boolean language sql stable as 'select app.guarded(n) and app.plain(n)';
+create table app.numbers (n integer);
+insert into app.numbers values (3);
+grant select on app.numbers to authenticated;
 """
 )
 FILE = (
@@ -151,10 +157,18 @@ def codes(scratch: Scratch, text: str) -> set[str]:
     return set()
 
 
+@pytest.fixture(scope="module")
+def database(server: Server) -> Iterator[Scratch]:
+    with scratch_on(server) as made:
+        made.run(SCHEMA)
+        yield made
+
+
 @pytest.fixture
-def app(scratch: Scratch) -> Scratch:
-    scratch.run(SCHEMA + "create table app.numbers (n integer); grant select on app.numbers to authenticated; insert into app.numbers values (3);")
-    return scratch
+def app(database: Scratch) -> Iterator[Scratch]:
+    """The database above within a transaction that is rolled back."""
+    with database.connection.transaction(force_rollback=True):
+        yield database
 
 
 @pytest.mark.parametrize("condition", GAINS.values(), ids=GAINS)
