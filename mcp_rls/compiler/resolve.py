@@ -13,7 +13,7 @@ from pathlib import PurePath
 from mcp_rls.catalog import Catalog, Table, TableName
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import reason
-from mcp_rls.compiler.absence import absence_in, gain_by_absence
+from mcp_rls.compiler.absence import absence_in, covered, gain_by_absence
 from mcp_rls.compiler.model import Command, Condition, PolicySet, Rule, TableRules
 from mcp_rls.compiler.predicate import parse
 from mcp_rls.compiler.raw import Names, split_tokens
@@ -137,6 +137,7 @@ class _Resolver:
                 continue
             yield self.resolved(name, rules, facts)
         yield from self.unlisted()
+        self.unbound_roles()
 
     def unlisted(self) -> Iterator[ResolvedTable]:
         if self.catalog is None:
@@ -152,6 +153,36 @@ class _Resolver:
                     span = Span(self.policies.path)
                     self.as_before(table, span)
                     yield ResolvedTable(table.name, False, None, (), False, _reads_itself(self.catalog, table), span)
+
+    def unbound_roles(self) -> None:
+        """A role that reaches a covered table and inherits no token role meets no ceiling there."""
+        if self.catalog is None:
+            return
+        bound = {*self.policies.roles, *self.policies.trusted_roles}
+        for name in sorted(bound - self.catalog.roles.keys()):
+            hint = nearest(name, self.catalog.roles)
+            self.diagnostics.error("unknown-role", f'role "{name}" does not exist', Span(self.policies.path), hint)
+        for role in self.catalog.roles.values():
+            theirs = {role.name, *role.member_of}
+            if role.superuser or role.bypass_rls or role.name.startswith("pg_") or theirs & bound:
+                continue
+            everything = theirs & {"pg_read_all_data", "pg_write_all_data"}
+            # what PUBLIC has counts for who can log in: others are reached through one of those
+            holders = theirs | {"public"} if role.login else theirs
+            reached = [
+                table.name
+                for table in covered(self.policies, self.catalog)
+                if table.owner not in theirs and (everything or table.reached_by & holders)
+            ]
+            if reached:
+                more = f" and {len(reached) - 1} more" if len(reached) > 1 else ""
+                self.diagnostics.error(
+                    "unbound-role",
+                    f'role "{role.name}" reaches table "{reached[0]}"{more}, and no ceiling binds it',
+                    Span(self.policies.path),
+                    "list it under `roles`, revoke its grants, or say under `trusted_roles` why it may",
+                    subject=f"role {role.name}",
+                )
 
     def resolved(self, name: TableName, rules: TableRules, facts: Table | None) -> ResolvedTable:
         people = None if rules.people == "existing" else tuple(self.rule(r, facts) for r in rules.people)

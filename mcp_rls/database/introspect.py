@@ -99,11 +99,14 @@ cross join aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) x left jo
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and x.grantee <> c.relowner and {_USER_SCHEMA}
 """
 _ROLES = """
-with recursive reach as (
-  select member, roleid from pg_auth_members m join pg_roles r on r.oid = m.member where r.rolinherit
+with recursive granted as (
+  -- from 16 on each membership says whether it is inherited; before, the role does
+  select m.member, m.roleid, coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit) as inherits
+  from pg_auth_members m join pg_roles r on r.oid = m.member
+), reach as (
+  select m.member, m.roleid from granted m where m.inherits
   union
-  select reach.member, m.roleid from reach join pg_auth_members m on m.member = reach.roleid
-  join pg_roles r on r.oid = m.member where r.rolinherit
+  select reach.member, m.roleid from reach join granted m on m.member = reach.roleid where m.inherits
 )
 select r.rolname as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls, r.rolcanlogin as login,
        r.rolinherit as inherits,

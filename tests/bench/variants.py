@@ -49,8 +49,7 @@ class Variant:
         parts += [f"  c{n}: {{match: {{ids: [{client(n)}]}}{consent}}}" for n in _classes(rules)]
         if self.consent:
             parts.append(_CONSENT)
-        if self.own_policies:
-            parts.append(f"trusted_roles: {{{REFERENCE}: what the ceilings are compared with}}")
+        parts.append(f"trusted_roles: {{{REFERENCE}: what the ceilings are compared with}}")
         parts.append("tables:")
         for table in OWNED:
             parts += self._table(table, rules)

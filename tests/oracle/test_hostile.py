@@ -107,7 +107,7 @@ WORLDS = {
         anonymous=True,
     ),
     "bigint, anonymous": world(Claim(("sub",), "bigint"), anonymous=True, client=(("client_id",), ("azp",))),
-    "integer": world(Claim(("user", "id"), "integer"), client=(("act", "client"),)),
+    "integer, nested": world(Claim(("user", "id"), "integer"), client=(("act", "client"),), scope=("scp", "words")),
 }
 
 

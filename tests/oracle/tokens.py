@@ -201,6 +201,8 @@ def claims_off(world: World, draft: Draft) -> Iterator[Draft]:
         right = draft.raw.get(claim.path, "1")
         for raw in ("null", '""', '"open"', "[]", "{}", "true", "false", '"true"', f"[{right}]", *_NUMBERS):
             yield draft.put(claim.path, raw)
+        if len(claim.path) > 1:
+            yield draft.drop(claim.path).put(claim.path[:1], f"[{right}]")
 
 
 def shapes_off(world: World, draft: Draft) -> Iterator[Draft]:
@@ -213,7 +215,7 @@ def shapes_off(world: World, draft: Draft) -> Iterator[Draft]:
         for raw in ("7", "null", "{}", "[[]]", doubled):
             yield replace(draft, before=f"{root}: {raw}")  # the last wins
             yield replace(draft, after=f"{root}: {raw}")
-        for raw in ("7", '"x"', "null", "[]", "{}") if len(path) > 1 else ():
+        for raw in ("7", '"x"', "null", "[]", "{}", f"[{kept}]") if len(path) > 1 else ():
             yield draft.drop(path).put(path[:1], raw)
     for member in _ODD_MEMBERS:
         yield replace(draft, after=member)

@@ -1,0 +1,334 @@
+"""Plans as Alembic revisions, through Alembic's own commands: up, down, up again, offline, and beside other revisions."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import io
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+
+from mcp_rls.alembic_plugin import NotAtHead, body, way_back, write_revision
+from mcp_rls.compiler.helpers import CLAIMS, PRINTED, RECORD
+from mcp_rls.database.server import Server
+from mcp_rls.plan import plan
+from mcp_rls.resources import bundled
+from mcp_rls.state import State
+from tests.postgres.scratch import ANN, HEAD, NOTES, Scratch, ann, helper, scratch_on
+
+pytestmark = pytest.mark.postgres
+
+FILE = HEAD + r"""
+scopes: {"n:r": {text: t}, "100%s": {text: t}}
+sets: {mine: {type: uuid, query: "select owner from public.notes where owner = token.person and ':a %s {x}' <> ''"}}
+tables:
+  public.notes:
+    people:
+      - {allow: [select, insert, update, delete], rows: "owner in mine"}
+    clients:
+      - {who: helper, allow: select, scope: "n:r", rows: "status in ('open', 'a:b', '100%s', '%(x)s', '{y}', 'back\\slash', '\"\"\"', '::z', '\\:q')"}
+  public.alembic_version: {}
+"""
+CHANGED = FILE.replace("'open', ", "'open', 'closed', ")
+
+
+class Revisions:
+    """A copy of the shipped environment, and Alembic's commands on it."""
+
+    def __init__(self, directory: Path) -> None:
+        shutil.copytree(bundled("migrations"), directory, ignore=shutil.ignore_patterns("__pycache__"))
+        self.ini = directory / "alembic.ini"
+
+    def config(self, url: str, *x: str, out: io.StringIO | None = None) -> Config:
+        config = Config(str(self.ini), stdout=io.StringIO(), **({"output_buffer": out} if out else {}))
+        config.cmd_opts = argparse.Namespace(x=[f"url={url}", *x])
+        return config
+
+    def up(self, url: str, to: str = "head") -> None:
+        command.upgrade(self.config(url), to)
+
+    def down(self, url: str, *x: str, to: str = "base") -> None:
+        command.downgrade(self.config(url, *x), to)
+
+    def offline(self, url: str, to: str = "head") -> str:
+        out = io.StringIO()
+        command.upgrade(self.config(url, out=out), to, sql=True)
+        return out.getvalue()
+
+    def write(self, scratch: Scratch, text: str, message: str = "rules") -> Path:
+        """A revision for what is pending in this database."""
+        prepared = scratch.prepare(text)
+        back = way_back(prepared.actual, prepared.desired)
+        return write_revision(self.ini, message, prepared.plan, back, database=scratch.url)
+
+
+OPEN = "mcp_rls_open=yes"
+
+
+@pytest.fixture
+def revisions(tmp_path: Path) -> Revisions:
+    return Revisions(tmp_path / "migrations")
+
+
+@pytest.fixture
+def scratch(scratch: Scratch) -> Scratch:
+    scratch.run(NOTES)
+    return scratch
+
+
+def manifest(scratch: Scratch) -> list[tuple[Any, ...]]:
+    return scratch.run("select object, source, printed, place from mcp_rls.manifest order by object")
+
+
+def catalog_text(scratch: Scratch) -> list[tuple[Any, ...]]:
+    return scratch.run(
+        "select tablename, policyname, permissive, roles::text, cmd, qual, with_check from pg_policies union all"
+        " select proname, pg_get_functiondef(oid), coalesce(proacl::text, ''), '', '', '', '' from pg_proc"
+        " where pronamespace = 'mcp_rls'::regnamespace order by 1, 2"
+    )
+
+
+# --- the shipped revision
+
+
+def test_the_shipped_revision_is_what_a_plan_makes(scratch, revisions):
+    """After it no helper function is pending: its frozen text is that of the compiler."""
+    revisions.up(scratch.url)
+    prepared = scratch.prepare(HEAD + "tables: {}")
+    made = [o.words for o in prepared.plan.operations if "function" in o.words or "schema" in o.words]
+    assert made == ["make function mcp_rls.gate(name, jsonb)"]
+    helpers = {f.signature: f for f in (CLAIMS, PRINTED, RECORD)}
+    assert set(prepared.actual.functions) == set(helpers)
+    assert all(f.source == helpers[name].source for name, f in prepared.actual.functions.items())
+
+
+def test_its_text_is_that_of_a_plan_too(revisions):
+    """The body of upgrade() is word for word what a plan for the bare schema would be written as."""
+    wanted = State(installed=True, functions={f.signature: f for f in (CLAIMS, PRINTED, RECORD)})
+    text = next((revisions.ini.parent / "versions").glob("0001*.py")).read_text()
+    assert body(plan(State(), wanted)) in text
+    assert body(plan(wanted, State())) in text
+
+
+def test_the_shipped_revision_goes_and_leaves_nothing(scratch, revisions):
+    """Down to base, without being told to open anything: it never had closed anything."""
+    revisions.up(scratch.url)
+    revisions.down(scratch.url)
+    assert scratch.run("select from pg_namespace where nspname = 'mcp_rls'") == []
+    assert scratch.run("select from pg_policy") == []
+
+
+# --- a revision of one's own
+
+
+def test_upgrading_leaves_nothing_to_do(scratch, revisions):
+    """A revision does what the plan would do: nothing is pending after it, and the file is enforced."""
+    revisions.up(scratch.url)
+    revisions.write(scratch, FILE)
+    assert scratch.sees(helper()) == [1, 2, 3]
+    revisions.up(scratch.url)
+    assert scratch.left(FILE) == []
+    assert scratch.sees(ann()) == [1, 2]
+    assert scratch.sees(helper(scope="n:r")) == [1]
+    for status in ("a:b", "100%s", "%(x)s", "{y}", "back\\slash", '"""', "::z", "\\:q"):
+        scratch.connection.execute("update notes set status = %s where id = 2", (status,))
+        assert scratch.sees(helper(scope="n:r")) == [1, 2], status
+    scratch.run("update notes set status = 'a b' where id = 2")
+    assert scratch.sees(helper(scope="n:r")) == [1]
+
+
+def test_a_direct_plan_makes_the_same(scratch, server, revisions):
+    """Policies, functions and manifest are equal, whether a revision or `install` made them."""
+    revisions.up(scratch.url)
+    revisions.write(scratch, FILE)
+    revisions.up(scratch.url)
+    with scratch_on(server) as other:
+        other.run(NOTES + "create table public.alembic_version (version_num varchar(32) primary key)")
+        other.install(FILE)
+        assert catalog_text(other) == catalog_text(scratch)
+        assert manifest(other) == manifest(scratch)
+
+
+
+def test_offline_sql_makes_the_same(each_server: Server, revisions):
+    """`alembic upgrade --sql`, run as a script, leaves the same catalog and manifest as the upgrade itself."""
+    with scratch_on(each_server) as online, scratch_on(each_server) as offline:
+        for scratch in (online, offline):
+            scratch.run(NOTES + "create table public.alembic_version (version_num varchar(32) primary key)")
+        revisions.up(online.url)
+        revisions.write(online, FILE)
+        revisions.up(online.url)
+        script = revisions.offline(offline.url)
+        offline.run(re.sub(r"CREATE TABLE alembic_version .*?;\n", "", script, flags=re.DOTALL))
+        assert catalog_text(offline) == catalog_text(online)
+        assert manifest(offline) == manifest(online)
+        assert offline.left(FILE) == []
+        assert offline.sees(helper(scope="n:r")) == [1]
+
+
+def test_a_change_of_one_rule_is_a_small_revision(scratch, revisions):
+    """Under 40 lines, one ALTER POLICY up and one down, and nothing is pending after it."""
+    revisions.up(scratch.url)
+    revisions.write(scratch, FILE)
+    revisions.up(scratch.url)
+    path = revisions.write(scratch, CHANGED, "closed tickets too")
+    text = path.read_text()
+    assert text.count("alter policy") == 2
+    assert "create policy" not in text
+    assert len(text.splitlines()) < 40
+    scratch.run("update notes set status = 'closed' where id = 2")
+    assert scratch.sees(helper(scope="n:r")) == [1]
+    revisions.up(scratch.url)
+    assert scratch.left(CHANGED) == []
+    assert scratch.sees(helper(scope="n:r")) == [1, 2]
+    revisions.down(scratch.url, OPEN, to="-1")
+    assert scratch.left(FILE) == []
+    assert scratch.sees(helper(scope="n:r")) == [1]
+
+
+def test_revisions_are_plain_and_finished(scratch, revisions):
+    """They need nothing of ours at upgrade time, are numbered after the last, and say in words what they do."""
+    revisions.up(scratch.url)
+    path = revisions.write(scratch, FILE, "First rules")
+    text = path.read_text()
+    assert path.name == "0002_first_rules.py"
+    tree = ast.parse(text)
+    imports = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    imports |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert imports <= {"alembic", "sqlalchemy"}
+    assert "# closes: public.notes: a ceiling on what clients may select" in text
+    assert "# opens: public.notes: drop policy 'mcp_rls: notes select'" in text
+
+
+# --- down
+
+
+def test_a_downgrade_that_opens_wants_to_be_told_so(scratch, revisions):
+    """Without -x mcp_rls_open=yes it refuses before its first statement, names what it would open, and changes nothing."""
+    revisions.up(scratch.url)
+    revisions.write(scratch, FILE)
+    revisions.up(scratch.url)
+    before = catalog_text(scratch), manifest(scratch)
+    for said in ((), ("mcp_rls_open=no",), ("mcp_rls_open",), ("mcp_rls_open=YES",)):
+        with pytest.raises((RuntimeError, ValueError)) as raised:
+            revisions.down(scratch.url, *said)
+        assert "mcp_rls: notes select" in str(raised.value) or said == ("mcp_rls_open",)
+        assert (catalog_text(scratch), manifest(scratch)) == before
+        assert scratch.run("select version_num from alembic_version") == [("0002",)]
+    assert scratch.sees(helper()) == []
+
+
+def test_down_and_up_again(scratch, revisions):
+    """Told so it goes down to base: row security stays on under `as before`, grants are back, and up it goes again."""
+    scratch.run("grant all on notes to authenticated")
+    privileges = "select array_agg(a::text order by a::text) from unnest((select relacl from pg_class where relname = 'notes')) a"
+    before = scratch.run(privileges)
+    revisions.up(scratch.url)
+    revisions.write(scratch, FILE)
+    for _ in range(2):
+        revisions.up(scratch.url)
+        assert scratch.left(FILE) == []
+        assert scratch.sees(helper()) == []
+        assert scratch.run(privileges) != before
+        revisions.down(scratch.url, OPEN)
+        assert scratch.run("select from pg_namespace where nspname = 'mcp_rls'") == []
+        assert scratch.run(privileges) == before
+        assert scratch.run("select relrowsecurity from pg_class where relname = 'notes'") == [(True,)]
+        assert scratch.run("select policyname from pg_policies where tablename = 'notes'") == [("mcp_rls: notes as before",)]
+        assert scratch.sees(helper()) == scratch.sees(ann()) == [1, 2, 3]
+
+
+def test_a_downgrade_keeps_other_policies(scratch, revisions):
+    """Where row security was on, the app's policies are all that is left."""
+    scratch.run(f"alter table notes enable row level security; create policy own on notes using (owner = '{ANN}')")
+    text = FILE.replace('    people:\n      - {allow: [select, insert, update, delete], rows: "owner in mine"}\n', "")
+    revisions.up(scratch.url)
+    revisions.write(scratch, text)
+    revisions.up(scratch.url)
+    assert scratch.sees(helper(scope="n:r")) == [1]
+    revisions.down(scratch.url, OPEN)
+    assert scratch.run("select policyname from pg_policies where tablename = 'notes'") == [("own",)]
+    assert scratch.sees(helper()) == [1, 2]
+
+
+def test_a_downgrade_that_only_closes_needs_no_word(scratch, revisions):
+    """Back from wider to narrower, closing a table again, isn't guarded... unless PostgreSQL can't prove it."""
+    revisions.up(scratch.url)
+    text = HEAD + "tables: {public.alembic_version: {}}"
+    closed = scratch.prepare(text)
+    back = way_back(closed.actual, closed.desired)
+    assert back.opens
+    assert "mcp_rls_open" in body(back, guarded=True)
+    assert "mcp_rls_open" not in body(closed.plan, guarded=True)
+    assert body(plan(closed.desired, closed.desired), guarded=True) == "pass"
+
+
+# --- the surroundings
+
+
+def test_a_database_that_is_not_at_the_head_is_refused(scratch, revisions):
+    """A plan against it would be one against the wrong state; nothing is written."""
+    versions = revisions.ini.parent / "versions"
+    before = sorted(versions.glob("*.py"))
+    with pytest.raises(NotAtHead, match="no revision"):
+        revisions.write(scratch, FILE)
+    revisions.up(scratch.url)
+    revisions.write(scratch, FILE)
+    with pytest.raises(NotAtHead, match="0001"):
+        revisions.write(scratch, FILE)
+    assert len(sorted(versions.glob("*.py"))) == len(before) + 1
+    revisions.up(scratch.url)
+    revisions.write(scratch, CHANGED)
+
+
+def test_settings_are_put_back(scratch, revisions):
+    """A revision of the app's own that runs after ours in the same transaction finds search_path as it was."""
+    revisions.up(scratch.url)
+    path = revisions.write(scratch, FILE)
+    after = path.with_name("0003_app.py")
+    after.write_text(
+        'from alembic import op\nrevision = "0003"\ndown_revision = "0002"\nbranch_labels = depends_on = None\n'
+        "def upgrade():\n    op.execute(\"create table made_after as select current_setting('search_path') as path,"
+        " current_setting('lock_timeout') as wait, current_setting('standard_conforming_strings') as strings\")\n"
+        'def downgrade():\n    op.execute("drop table made_after")\n'
+    )
+    revisions.up(scratch.url)
+    assert scratch.run("select * from public.made_after") == [('"$user", public', "0", "on")]
+
+
+def test_messages_and_places_are_no_code(scratch, revisions):
+    """A revision message with quotes and newlines is text in the file, which still compiles."""
+    revisions.up(scratch.url)
+    path = revisions.write(scratch, FILE, 'it\'s """ quoted \\ \n import os')
+    spec = importlib.util.spec_from_file_location("written", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.down_revision == "0001"
+    assert not hasattr(module, "os")
+
+
+def test_a_lock_that_is_not_to_be_had_ends_the_upgrade(scratch, revisions):
+    """After two seconds, with nothing changed: readers never queue behind a waiting revision for longer."""
+    import psycopg
+    from sqlalchemy.exc import OperationalError
+
+    revisions.up(scratch.url)
+    path = revisions.write(scratch, FILE)
+    path.write_text(path.read_text().replace("2s", "50ms"))
+    before = catalog_text(scratch)
+    with psycopg.connect(scratch.url) as other:
+        other.execute("lock table notes in access share mode")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            revisions.up(scratch.url)
+    assert catalog_text(scratch) == before
+    revisions.up(scratch.url)
+    assert scratch.left(FILE) == []

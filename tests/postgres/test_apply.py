@@ -1,0 +1,573 @@
+"""Plans carried out on a server: nothing is left to do, nothing else is touched, and what was is given back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import psycopg
+import pytest
+
+from mcp_rls.alembic_plugin import way_back
+from mcp_rls.database import apply
+from mcp_rls.database.apply import Refused
+from mcp_rls.diagnostics import Invalid
+from mcp_rls.plan import Plan, plan, removed
+from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, helper, make_roles, policies
+
+pytestmark = pytest.mark.postgres
+
+FILE = HEAD + """
+scopes: {"n:r": {text: t}}
+sets: {mine: {type: uuid, query: "select owner from public.notes where owner = token.person"}}
+tables:
+  public.notes:
+    people:
+      - {allow: select, rows: "owner in mine"}
+      - {allow: [insert, update, delete], rows: "owner = token.person"}
+    clients:
+      - {who: helper, allow: select, scope: "n:r", rows: "status = 'open'"}
+      - {who: helper, allow: update, scope: "n:r", rows: "status = 'open'", check: "status in ('open', 'closed')"}
+"""
+EXISTING = HEAD + 'tables: {public.notes: {clients: [{who: helper, allow: select, rows: "status = \'open\'"}]}}'
+
+
+def snapshot(scratch: Scratch, *, ours: bool = True) -> dict[str, Any]:
+    """All that policies, privileges and switches are in this database; without our schema and policies, if so asked."""
+    ignore = "" if ours else "and n.nspname <> 'mcp_rls'"
+    return {
+        "policies": scratch.run(
+            "select p.*, obj_description(o.oid, 'pg_policy') from pg_policies p join pg_policy o on o.polname = p.policyname"
+            " and o.polrelid = format('%I.%I', p.schemaname, p.tablename)::regclass"
+            + ("" if ours else " where p.policyname not like 'mcp\\_rls: %'")
+            + " order by schemaname, tablename, policyname"
+        ),
+        "tables": scratch.run(
+            "select n.nspname, c.relname, c.relrowsecurity, c.relforcerowsecurity, (select array_agg(a::text order by a::text)"
+            " from unnest(c.relacl) a), (select array_agg(a.attacl::text order by a.attnum) from pg_attribute a where"
+            " a.attrelid = c.oid and a.attacl is not null), (select count(*) from pg_trigger t where t.tgrelid = c.oid)"
+            " from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname !~ '^(pg_|information_schema)'"
+            f" and c.relkind in ('r', 'p', 'v') {ignore} order by 1, 2"
+        ),
+        "functions": scratch.run(
+            "select n.nspname, f.proname, md5(pg_get_functiondef(f.oid)), f.proacl::text from pg_proc f join pg_namespace n"
+            f" on n.oid = f.pronamespace where n.nspname !~ '^(pg_|information_schema)' and f.prokind = 'f' {ignore} order by 1, 2"
+        ),
+        "schemas": scratch.run(f"select nspname, nspacl::text from pg_namespace n where true {ignore} order by 1"),
+    }
+
+
+def carry_out(scratch: Scratch, carried: Plan) -> None:
+    """The plan's statements, as `apply` would run them."""
+    with scratch.connection.transaction():
+        scratch.run("set local search_path = pg_catalog")
+        for statement in carried.statements:
+            scratch.run(statement)
+
+
+# --- what is done stays done
+
+
+@pytest.mark.parametrize("text", [FILE, EXISTING, HEAD], ids=["people rules", "the app's own", "all closed"])
+def test_installing_twice_does_nothing_the_second_time(text, each_scratch):
+    """The second plan is empty, and so is one made after it."""
+    each_scratch.run(NOTES)
+    assert each_scratch.install(text)
+    before = snapshot(each_scratch)
+    assert not each_scratch.install(text)
+    assert each_scratch.left(text) == []
+    assert snapshot(each_scratch) == before
+
+
+@pytest.mark.parametrize(
+    "kind",
+    "integer int bigint smallint text varchar varchar(20) char(3) numeric numeric(9,2) decimal real uuid boolean date time"
+    " timestamp timestamptz interval inet jsonb bytea name public.mood".replace(") ", ")|").replace(" ", "|").split("|")
+    + ["character varying", "double precision", "timestamp with time zone", 'public."Odd Mood"'],
+)
+def test_a_set_may_have_any_type(kind, scratch):
+    """Each that the file admits, however it is spelt: installed once, nothing to do the second time."""
+    scratch.run(
+        "create type public.mood as enum ('a'); create type public.\"Odd Mood\" as enum ('a');"
+        f"create table public.things (id integer, it {kind}); insert into public.things values (1, null);"
+        "grant select on public.things to authenticated"
+    )
+    text = HEAD + f"""
+sets: {{its: {{type: {json.dumps(kind)}, query: "select it from public.things where token.person is not null"}}}}
+tables: {{public.things: {{clients: [{{who: helper, allow: select, rows: "it in its or id = 1"}}]}}}}
+"""
+    scratch.install(text)
+    assert scratch.left(text) == []
+    assert scratch.sees(helper(), "public.things") == [1]
+
+
+def test_a_set_may_change_its_type(each_scratch):
+    """What stands on it is taken down and made anew in one transaction; the same is seen as before."""
+    each_scratch.run(NOTES)
+    before = HEAD + """
+sets: {ids: {type: integer, query: "select id from public.notes where owner = token.person"}}
+tables: {public.notes: {clients: [{who: helper, allow: select, rows: "id in ids"}]}}
+"""
+    each_scratch.install(before)
+    assert each_scratch.sees(helper()) == [1, 2]
+    after = before.replace("type: integer", "type: bigint").replace("select id", "select id::bigint")
+    each_scratch.install(after)
+    assert each_scratch.left(after) == []
+    assert each_scratch.sees(helper()) == [1, 2]
+    assert each_scratch.sees(ann()) == [1, 2, 3]
+
+
+def test_a_plan_can_be_carried_out_inside_a_transaction(scratch):
+    """Rolled back with it, nothing stays; the session's own settings are as they were."""
+    scratch.run(NOTES + "set search_path = public, pg_catalog; set lock_timeout = '7s'")
+    before = snapshot(scratch)
+    with scratch.connection.transaction(force_rollback=True):
+        scratch.install(FILE)
+        assert scratch.left(FILE) == []
+        assert scratch.run("select current_setting('search_path'), current_setting('lock_timeout')") == [("public, pg_catalog", "7s")]
+    assert snapshot(scratch) == before
+    scratch.install(FILE)
+    assert scratch.run("select current_setting('search_path'), current_setting('lock_timeout')") == [("public, pg_catalog", "7s")]
+
+
+# --- what was changed by hand
+
+
+HAND = {
+    "a people policy dropped": 'drop policy "mcp_rls: notes people select" on notes',
+    "a people policy opened": 'alter policy "mcp_rls: notes people select" on notes using (true)',
+    "a people policy for others": 'alter policy "mcp_rls: notes people update" on notes to public',
+    "a people policy renamed": 'alter policy "mcp_rls: notes people delete" on notes rename to other',
+    "a people policy with another check": 'alter policy "mcp_rls: notes people insert" on notes with check (true)',
+    "a ceiling dropped": 'drop policy "mcp_rls: notes delete" on notes',
+    "a ceiling opened": 'alter policy "mcp_rls: notes select" on notes using (true)',
+    "a ceiling made again, as permissive": 'drop policy "mcp_rls: notes select" on notes; create policy "mcp_rls: notes select" on notes for select using (true)',
+    "a ceiling for fewer roles": 'alter policy "mcp_rls: notes select" on notes to anon',
+    "a literal in another case": 'alter policy "mcp_rls: notes update" on notes with check (status = \'OPEN\')',
+    "row security off": "alter table notes disable row level security",
+    "the gate replaced": "create or replace function mcp_rls.gate(acting name, rules jsonb) returns integer language sql as 'select -1'",
+    "a function's rights": "grant execute on function mcp_rls.gate(name, jsonb) to public",
+    "a function's right taken": "revoke execute on function mcp_rls.set_mine() from authenticated",
+    "a function dropped": "drop function mcp_rls.person() cascade",
+    "a set's function made invoker": "alter function mcp_rls.set_mine() security invoker",
+    "a function's path": "alter function mcp_rls.set_mine() reset search_path",
+    "TRUNCATE granted": "grant truncate on notes to authenticated",
+    "TRUNCATE granted to all": "grant truncate on notes to public",
+    "a policy of ours too many": 'create policy "mcp_rls: notes extra" on notes using (true)',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", HAND.values(), ids=HAND)
+def test_a_change_by_hand_is_found_and_mended(change, scratch):
+    """The next plan isn't empty, and when it was carried out all is as it was."""
+    scratch.run(NOTES)
+    scratch.install(FILE)
+    before = snapshot(scratch)
+    scratch.run(change)
+    if "rename to" in change:
+        scratch.run("drop policy other on notes")  # it is a foreign one now, and in the way of people rules
+    assert scratch.left(FILE) != []
+    scratch.install(FILE)
+    assert scratch.left(FILE) == []
+    assert snapshot(scratch) == before
+
+
+@pytest.mark.parametrize("change", ["drop policy \"mcp_rls: notes as before\" on notes", "alter policy \"mcp_rls: notes as before\" on notes using (false)",
+    "alter policy \"mcp_rls: notes as before\" on notes to anon", "alter table notes disable row level security", "alter table notes no force row level security"])  # fmt: skip
+def test_the_policy_as_before_is_kept_too(change, scratch):
+    """What keeps people as they were is mended like the rest, and FORCE where the file asks for it."""
+    scratch.run(NOTES)
+    text = EXISTING.replace("public.notes: {", "public.notes: {force: true, ")
+    scratch.install(text)
+    before = snapshot(scratch)
+    scratch.run(change)
+    assert scratch.left(text) != []
+    scratch.install(text)
+    assert snapshot(scratch) == before
+    assert scratch.sees(ann()) == [1, 2, 3]
+
+
+def test_row_security_switched_off_by_hand_opens_nothing(scratch):
+    """On a table that has the app's own policies it only goes on again: no policy for everybody comes with it."""
+    scratch.run(
+        NOTES + "alter table notes enable row level security;"
+        f"create policy own on notes using (owner = '{ANN}' and current_setting('request.jwt.claims') like '%0a%')"
+    )
+    scratch.install(EXISTING)
+    assert scratch.sees(ann()) == [1, 2]
+    scratch.run("alter table notes disable row level security")
+    assert scratch.sees(ann()) == [1, 2, 3]
+    scratch.install(EXISTING)
+    assert scratch.sees(ann()) == [1, 2]
+    assert scratch.sees({"sub": BOB}) == []
+
+
+def test_a_table_made_later_is_pending(scratch):
+    """In a covered schema it is closed by the next plan."""
+    scratch.run(NOTES)
+    scratch.install(EXISTING)
+    scratch.run("create table public.later (id integer); insert into later values (1); grant select on later to authenticated")
+    assert scratch.sees(helper(), "later") == [1]
+    assert any("public.later" in words for words in scratch.left(EXISTING))
+    scratch.install(EXISTING)
+    assert scratch.sees(helper(), "later") == []
+    assert scratch.sees(ann(), "later") == [1]
+
+
+# --- when it can't be done
+
+
+def test_a_plan_for_another_state_is_refused(scratch):
+    """The database moved since it was made: refused, and nothing changed."""
+    scratch.run(NOTES)
+    stale = scratch.prepare(FILE).plan
+    for move in (
+        "grant truncate on notes to public",
+        "alter table notes force row level security",
+        "create table public.new (id integer)",
+    ):
+        scratch.run(move)
+        before = snapshot(scratch)
+        with pytest.raises(Refused, match="changed since"):
+            apply.apply_plan(scratch.connection, policies(FILE), stale)
+        assert snapshot(scratch) == before
+        stale = scratch.prepare(FILE).plan
+    apply.apply_plan(scratch.connection, policies(FILE), stale)
+    assert scratch.left(FILE) == []
+
+
+def test_a_plan_of_another_file_is_refused(scratch):
+    """What is carried out is what the file says, or nothing."""
+    scratch.run(NOTES)
+    other = scratch.prepare(EXISTING).plan
+    before = snapshot(scratch)
+    with pytest.raises(Refused):
+        apply.apply_plan(scratch.connection, policies(FILE), other)
+    assert snapshot(scratch) == before
+
+
+@pytest.mark.parametrize("how", ["install", "apply_plan"])
+def test_a_lock_that_is_not_to_be_had_is_refused(how, scratch, monkeypatch):
+    """After lock_timeout, with nothing changed; without the lock it goes through."""
+    monkeypatch.setattr(apply, "LOCK_TIMEOUT", "50ms")
+    scratch.run(NOTES)
+    wanted = scratch.prepare(FILE).plan
+    before = snapshot(scratch)
+
+    def carry() -> None:
+        if how == "install":
+            scratch.install(FILE)
+        else:
+            apply.apply_plan(scratch.connection, policies(FILE), wanted, lock_timeout="50ms")
+
+    with psycopg.connect(scratch.url) as other:
+        other.execute("lock table notes in access share mode")
+        with pytest.raises(Refused, match="lock"):
+            carry()
+        assert snapshot(scratch) == before
+    carry()
+    assert scratch.left(FILE) == []
+
+
+def test_a_schema_of_that_name_which_is_not_ours_is_left_alone(scratch):
+    """Refused, with nothing changed."""
+    scratch.run(NOTES + "create schema mcp_rls; create table mcp_rls.theirs (id integer)")
+    before = snapshot(scratch)
+    with pytest.raises(Refused, match="mcp_rls"):
+        scratch.install(FILE)
+    assert snapshot(scratch) == before
+
+
+def test_a_privilege_that_another_role_passed_on_is_refused(scratch):
+    """A REVOKE by the owner wouldn't take it; so nothing is changed, and the message says what is left."""
+    make_roles(scratch.connection, "grantor", "dependent")
+    scratch.run(
+        NOTES + "grant truncate on notes to grantor with grant option; set role grantor; grant truncate on notes to authenticated; reset role"
+    )
+    before = snapshot(scratch)
+    with pytest.raises(Refused, match="TRUNCATE"):
+        scratch.install(FILE + 'trusted_roles: {grantor: "a job of the operator"}')
+    assert snapshot(scratch) == before
+
+
+def test_a_privilege_that_a_token_role_passed_on_is_refused(scratch):
+    """Others depend on it: the owner must decide."""
+    make_roles(scratch.connection, "dependent")
+    scratch.run(
+        NOTES + "grant truncate on notes to authenticated with grant option; set role authenticated;"
+        "grant truncate on notes to dependent; reset role"
+    )
+    before = snapshot(scratch)
+    with pytest.raises(Refused, match=r"dependent privileges|TRUNCATE"):
+        scratch.install(FILE + 'trusted_roles: {dependent: "a job of the operator"}')
+    assert snapshot(scratch) == before
+
+
+def test_errors_come_all_at_once_and_change_nothing(scratch):
+    """Invalid carries each of them with its place."""
+    scratch.run(NOTES)
+    before = snapshot(scratch)
+    wrong = HEAD + """
+tables:
+  public.notes:
+    clients:
+      - {who: helper, allow: select, rows: "ownr = token.person"}
+      - {who: helper, allow: insert, check: "status = 7 + 'x'"}
+      - {who: helper, allow: delete, rows: "pg_sleep(1) is null"}
+  public.nowhere: {}
+"""
+    with pytest.raises(Invalid) as raised:
+        scratch.install(wrong)
+    assert {"unknown-column", "unknown-function", "unknown-table"} <= {d.code for d in raised.value.diagnostics.errors}
+    assert all(d.span.line for d in raised.value.diagnostics.errors)
+    assert snapshot(scratch) == before
+
+
+# --- what is others'
+
+
+OTHERS = """
+create schema two; create table two.t (id integer); grant select, truncate on two.t to authenticated, bystander;
+grant all on notes to bystander with grant option;
+grant truncate, references, trigger on notes to authenticated; grant trigger on notes to public;
+grant select (id), references (id) on notes to bystander; grant update (status) on notes to authenticated;
+alter table notes enable row level security; alter table notes force row level security;
+create policy "Theirs: %s :x" on notes as permissive for select to authenticated, bystander using (status <> 'it''s :y 100%');
+create policy narrow on notes as restrictive for all to authenticated using (id < 9) with check (id < 9);
+create policy others on notes for update to bystander using (true) with check (false);
+comment on policy narrow on notes is 'ours';
+create function public.f() returns integer language sql as 'select 1'; grant execute on function f() to bystander;
+create trigger t before insert on notes for each row execute function suppress_redundant_updates_trigger();
+""".replace("before insert", "before update")
+
+
+def test_what_others_made_is_not_touched(each_scratch):
+    """After up and down again policies, grants, switches, functions and comments are those of before, byte for byte;
+    in between others' are too, but for the privileges of token roles that ignore row security.
+    """
+    make_roles(each_scratch.connection, "bystander")
+    each_scratch.run(NOTES + OTHERS)
+    before = snapshot(each_scratch, ours=False)
+    text = EXISTING + '\ntrusted_roles: {bystander: "a job of the operator"}'
+    each_scratch.install(text)
+    up = snapshot(each_scratch, ours=False)
+    for part in ("policies", "functions", "schemas"):
+        assert up[part] == before[part]
+    assert [t for t in up["tables"] if t[0] != "public"] == [t for t in before["tables"] if t[0] != "public"]
+    assert each_scratch.value("select has_table_privilege('bystander', 'notes', 'truncate')")
+    for privilege in ("truncate", "references", "trigger"):
+        assert not each_scratch.value(f"select has_table_privilege('authenticated', 'notes', '{privilege}')")
+    assert each_scratch.value("select relforcerowsecurity from pg_class where relname = 'notes'")
+    state = each_scratch.prepare(text).actual
+    carry_out(each_scratch, plan(state, removed(state)))
+    assert snapshot(each_scratch) == before
+
+
+def test_the_way_back_restores_what_was_before(each_scratch):
+    """People rules took grants away; the way back gives them back, and leaves row security on with the old rows."""
+    each_scratch.run(NOTES + "grant all on notes to authenticated; grant select on notes to public")
+    before = snapshot(each_scratch)
+    prepared = each_scratch.prepare(FILE)
+    each_scratch.install(FILE)
+    assert snapshot(each_scratch)["tables"] != before["tables"]
+    carry_out(each_scratch, way_back(prepared.actual, prepared.desired))
+    after = snapshot(each_scratch)
+    assert [row[:2] + row[3:] for row in after["tables"]] == [row[:2] + row[3:] for row in before["tables"]]
+    assert (after["functions"], after["schemas"]) == (before["functions"], before["schemas"])
+    assert each_scratch.run("select relrowsecurity from pg_class where relname = 'notes'") == [(True,)]
+    assert [row[2] for row in after["policies"]] == ["mcp_rls: notes as before"]
+    for claims in (ann(), helper(), None):
+        assert each_scratch.sees(claims) == [1, 2, 3]
+    assert each_scratch.install(FILE)
+    assert each_scratch.left(FILE) == []
+    assert each_scratch.sees(helper()) == []
+
+
+def test_what_rules_need_again_comes_back(scratch):
+    """A grant that people rules had no use for returns with a rule that has, and is restored on the way down."""
+    scratch.run(NOTES)
+    reading = HEAD + 'tables: {public.notes: {people: [{allow: select, rows: "owner = token.person"}]}}'
+    insert = f"insert into notes values (9, '{ANN}', 'open')"
+    assert scratch.ask(ann(), insert) == 1
+    scratch.install(reading)
+    assert scratch.ask(ann(), insert) == "42501 permission denied for table notes"
+    writing = reading.replace("allow: select", "allow: [select, insert]")
+    scratch.install(writing)
+    assert scratch.ask(ann(), insert) == 1
+    assert scratch.ask(ann(), "delete from notes") == "42501 permission denied for table notes"
+    state = scratch.prepare(writing).actual
+    carry_out(scratch, plan(state, removed(state)))
+    for privilege in ("select", "insert", "update", "delete"):
+        assert scratch.value(f"select has_table_privilege('authenticated', 'notes', '{privilege}')")
+
+
+def test_a_schema_that_is_not_covered_any_more(scratch):
+    """Its tables lose their ceilings, keep their people's rows, and get back what was revoked."""
+    scratch.run(NOTES + "create schema two; create table two.t (id integer); insert into two.t values (1); grant all on two.t to authenticated; grant usage on schema two to authenticated")
+    both = EXISTING.replace("[public]", "[public, two]")
+    scratch.install(both)
+    assert scratch.sees(ann(), "two.t") == [1]
+    assert scratch.sees(helper(), "two.t") == []
+    assert not scratch.value("select has_table_privilege('authenticated', 'two.t', 'truncate')")
+    scratch.install(EXISTING)
+    assert scratch.left(EXISTING) == []
+    assert scratch.sees(ann(), "two.t") == scratch.sees(helper(), "two.t") == [1]
+    assert scratch.value("select has_table_privilege('authenticated', 'two.t', 'truncate')")
+
+
+def test_a_role_that_inherits_keeps_its_own_policy(scratch):
+    """A policy of the app's for a role that is a member of a token role goes on adding its rows for direct sessions."""
+    make_roles(scratch.connection, "staff")
+    scratch.run(NOTES + "grant authenticated to staff; alter table notes enable row level security; create policy staff on notes to staff using (true)")
+    for clients in ("{who: helper, allow: select}", '{who: helper, allow: select, rows: "id < 99"}'):
+        scratch.install(HEAD + f'tables: {{public.notes: {{people: [{{allow: select, rows: "owner = token.person"}}], clients: [{clients}]}}}}')
+        assert scratch.sees(ann()) == [1, 2]
+        assert scratch.sees(ann(), role="staff") == [1, 2, 3]
+        assert scratch.sees(ann(client_id="stranger"), role="staff") == []
+
+
+# --- at every point in between
+
+
+STAGES = (
+    HEAD + "tables: {public.notes: {clients: none}}",
+    EXISTING,
+    FILE,
+    FILE.replace("status = 'open'", "status = 'closed'"),
+    FILE.replace("type: uuid", "type: text").replace("select owner from", "select owner::text from").replace("owner in mine", "owner::text in mine"),
+    EXISTING,
+)  # fmt: skip
+
+
+def reach(scratch: Scratch) -> dict[str, set[Any]]:
+    """What each session sees and may remove now."""
+    tokens = {"ann": ann(), "bob": {"sub": BOB}, "client": helper(scope="n:r"), "stranger": ann(client_id="x"), "nobody": None}
+    found = {}
+    for name, claims in tokens.items():
+        for role in ("authenticated", "anon"):
+            for query in ("select id from public.notes", "delete from public.notes returning id"):
+                answer = scratch.ask(claims, query, role=role)
+                assert isinstance(answer, list) or answer.startswith("42501"), answer
+                found[f"{name} {role} {query[:6]}"] = set(answer) if isinstance(answer, list) else set()
+        truncated = scratch.ask(claims, "truncate public.notes")
+        found[f"{name} truncate"] = set() if str(truncated).startswith("42501") else {"all"}
+    return found
+
+
+def test_no_session_sees_more_half_way(scratch):
+    """Stopped after any statement, every session has at most the wider of the two ends: for each change and back."""
+    scratch.run(NOTES + "grant truncate on notes to authenticated")
+    steps = 0
+    for text in STAGES:
+        prepared = scratch.prepare(text)
+        for carried in (prepared.plan, way_back(prepared.actual, prepared.desired), prepared.plan):
+            start, seen = reach(scratch), []
+            for statement in carried.statements:
+                scratch.run(f"set search_path = pg_catalog; {statement}")
+                seen.append((statement, reach(scratch)))
+            end = seen[-1][1] if seen else start
+            for statement, now in seen:
+                for session, rows in now.items():
+                    assert rows <= start[session] | end[session], (session, statement)
+            steps += len(seen)
+        assert scratch.left(text) == []
+    assert steps > 150
+
+
+# --- names
+
+
+NAMES = ('Ti"ck', "a.b", "x$y", "it's", "a\\b", "per%cent", ":colon", "na me", "SELECT", "ünï", "a;b", "$$", "$mcp_rls$", "%s", "{x}",
+    "o'; drop table notes; --", "x of y", "t" * 63, "ü" * 31, " as before", "policy", "${x}", "\\:y", "\"\"\"")  # fmt: skip
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def test_names_of_every_kind(scratch):
+    """Tables, columns, schemas, roles, ids, scopes and constants of any spelling: installed, enforced, nothing left."""
+    roles = [f"r {n}"[:60] for n in NAMES if n != "ü" * 31]
+    make_roles(scratch.connection, *roles)
+    names = [n for n in NAMES if n == n.strip()]
+    ids = [*names, "i'd", 'i"d', "i\\d"]
+    text = HEAD.replace("[public]", json.dumps(["public", 'S"c $mcp_rls$ %s:x']))
+    text = text.replace("[authenticated, anon]", json.dumps(["authenticated", "anon", *roles]))
+    text = text.replace("anonymous: [anon]", "anonymous: " + json.dumps(["anon", *roles])).replace("[helper]", json.dumps(["helper", *ids]))
+    text += "scopes: {\"s'x\": {text: t}, \"s$mcp_rls$:%s\": {text: t, implies: [\"s'x\"]}, \"$$;{}\": {text: t}}\ntables:\n"
+    scratch.run(f'create schema {quoted("S" + chr(34) + "c $mcp_rls$ %s:x")}')
+    for number, name in enumerate(names):
+        schema = "public" if number % 2 else 'S"c $mcp_rls$ %s:x'
+        table = f"{quoted(schema)}.{quoted(name)}"
+        scratch.run(f"create table {table} (id integer primary key, {quoted(name)} uuid, note text)")
+        scratch.connection.execute(f"insert into {table} values (1, '{ANN}', %s), (2, '{BOB}', %s)".replace("%s:x", "%%s:x").replace("%s\"", "%%s\"").replace("per%cent", "per%%cent").encode(), (name, name))
+        scratch.run(f"grant all on {table} to authenticated; grant usage on schema {quoted(schema)} to authenticated")
+        note = "'" + name.replace("'", "''") + "'"
+        rows = json.dumps(f"{quoted(name)} = token.person")
+        seen = json.dumps(f"{quoted(name)} is not null and note = {note}")
+        rule = f'{{who: helper, allow: select, scope: ["s\'x"], rows: {seen}}}'
+        text += f"  {json.dumps(quoted(schema) + '.' + quoted(name))}: {{people: [{{allow: select, rows: {rows}}}], clients: [{rule}]}}\n"
+    scratch.install(text)
+    assert scratch.left(text) == []
+    for number, name in enumerate(names):
+        table = f"{quoted('public' if number % 2 else 'S' + chr(34) + 'c $mcp_rls$ %s:x')}.{quoted(name)}"
+        assert scratch.sees(ann(), table) == [1], name
+        assert scratch.sees(ann(client_id=name, scope="s$mcp_rls$:%s"), table) == [1], name
+        assert scratch.sees(ann(client_id=name, scope="$$;{}"), table) == [], name
+        assert scratch.sees(ann(client_id=name + "x", scope="s'x"), table) == [], name
+        assert scratch.sees({"sub": BOB, "client_id": name, "scope": "s'x"}, table) == [2], name
+    assert scratch.value("select max(octet_length(polname)) from pg_policy") <= 63
+    state = scratch.prepare(text).actual
+    carry_out(scratch, plan(state, removed(state)))
+    assert scratch.run("select nspname from pg_namespace where nspname = 'mcp_rls'") == []
+
+
+def test_two_long_names_never_share_a_policy(scratch):
+    """Names that agree in their first 50 bytes: each table has its four ceilings, found again by the next plan."""
+    names = ["t" * 61 + "a", "t" * 61 + "b"]
+    scratch.run("".join(f"create table public.{n} (id integer); insert into {n} values (1); grant select on {n} to authenticated;" for n in names))
+    text = HEAD + "tables:\n" + "".join(f"  public.{n}: {{clients: [{{who: helper, allow: select}}]}}\n" for n in names[:1])
+    scratch.install(text)
+    assert scratch.left(text) == []
+    assert scratch.sees(helper(), names[0]) == [1]
+    assert scratch.sees(helper(), names[1]) == []
+    assert [scratch.sees(ann(), n) for n in names] == [[1], [1]]
+
+
+# --- tables of every kind
+
+
+def test_partitions_are_tables_of_their_own(each_scratch):
+    """A partition, or an inheriting table, that the file doesn't list is closed, though its parent is open."""
+    each_scratch.run(
+        "create table public.logs (id integer, day date) partition by range (day);"
+        "create table public.logs_1 partition of logs for values from ('2020-01-01') to ('2021-01-01');"
+        "create table public.logs_2 partition of logs for values from ('2021-01-01') to ('2022-01-01') partition by list (id);"
+        "create table public.logs_2a partition of logs_2 default;"
+        "insert into logs values (1, '2020-05-05'), (2, '2021-05-05');"
+        "create table public.base (id integer); create table public.child () inherits (base); insert into child values (3);"
+        "grant select on logs, logs_1, logs_2, logs_2a, base, child to authenticated"
+    )
+    text = HEAD + "tables: {public.logs: {clients: [{who: helper, allow: select}]}, public.base: {clients: [{who: helper, allow: select}]}}"
+    each_scratch.install(text)
+    assert each_scratch.left(text) == []
+    assert each_scratch.sees(helper(), "logs") == each_scratch.sees(ann(), "logs") == [1, 2]
+    assert each_scratch.sees(helper(), "base") == each_scratch.sees(ann(), "child") == [3]
+    for table, ids in {"logs_1": [1], "logs_2": [2], "logs_2a": [2], "child": [3]}.items():
+        assert each_scratch.sees(helper(), table) == []
+        assert each_scratch.sees(ann(), table) == ids
+
+
+def test_operators_of_an_extension_mean_what_they_mean(scratch):
+    """citext compares without regard to case; a rule on such a column says so too, or is refused."""
+    scratch.run(
+        "create extension citext; create table public.mail (id integer, sender citext);"
+        "insert into mail values (1, 'Ann@Example.org'), (2, 'bob@example.org'); grant select on mail to authenticated"
+    )
+    for condition, rows in (("sender = 'ann@example.org'", [1]), ("sender <> 'ann@example.org'", [2]), ("sender in ('ANN@example.org')", [1])):
+        assert scratch.ask(None, f"select id from mail where {condition}") == rows
+        try:
+            scratch.install(HEAD + f'tables: {{public.mail: {{clients: [{{who: helper, allow: select, rows: "{condition}"}}]}}}}')
+        except Invalid:
+            continue
+        assert scratch.sees(helper(), "mail") == rows
