@@ -257,7 +257,7 @@ def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True)
     if isinstance(expr, Raw):
         # nothing is known of an author's SQL; it is a whole condition or one side of an OR, so NULL may be false
         return Test(expr, "is true")
-    hard = _mapped(expr, inner)
+    hard = mapped(expr, inner)
     match hard:
         case Op("=" | "<>" as op, left, right):
             return _hard_comparison(op, left, right, indexed, positive=positive)
@@ -266,7 +266,7 @@ def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True)
     return hard
 
 
-def _mapped(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+def mapped(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """The node with each of its children changed."""
     changed: dict[str, object] = {}
     for f in fields(expr):

@@ -17,6 +17,7 @@ from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
+from mcp_rls.compiler.shapes import Case, GateRules, merged
 from mcp_rls.state import (
     BLIND_PRIVILEGES,
     ROW_PRIVILEGES,
@@ -29,9 +30,7 @@ from mcp_rls.state import (
     policy_name,
 )
 
-GateRules = dict[str, list[list[object]]]  # class -> [[case, scope, ...], ...], see claims.py
 Entry = tuple[int, frozenset[str]]  # the case that these scopes open
-Case = tuple[e.Expr, ...]  # what the old row must meet, and for UPDATE what the new one must
 CaseOf = Callable[[list[ResolvedRule], list[ResolvedRule]], Case | None]
 
 
@@ -193,7 +192,7 @@ def _cases(
     A token's open rules are those whose scopes it holds, so what matters is the union of scope sets that it holds:
     each union is one entry, the larger before the smaller, and the first that is held is the largest that is.
     """
-    cases: list[Case] = []
+    numbers: dict[Case, int] = {}
     rules: GateRules = {}
     asked = {command} if command == "insert" else {command, "select"}
     for name in resolved.policies.classes:
@@ -205,12 +204,11 @@ def _cases(
             case = case_of(reads, [r for r in held if command in r.commands])
             if case is None or case[0] == e.FALSE:
                 continue
-            if case not in cases:
-                cases.append(case)
-            entries.append((cases.index(case) + 1, scopes))
+            entries.append((numbers.setdefault(case, len(numbers) + 1), scopes))
         if entries:
             rules[name] = [[n, *sorted(s)] for n, s in _fewest(entries[::-1])]
-    return rules, cases
+    facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
+    return (rules, list(numbers)) if table.self_reading else merged(rules, list(numbers), facts)
 
 
 def _fewest(entries: list[Entry]) -> list[Entry]:

@@ -133,6 +133,24 @@ def test_an_extra_permissive_policy_is_noticed(connection):
     assert disagreements(connection, "create policy wide on app.docs using (true)")
 
 
+def test_rules_of_several_scopes_add_up(connection):
+    """A wide rule of one scope and a narrow one of another: with both scopes a client has the wide one's rows."""
+    narrow, wide = Compare("=", Col("status"), Lit("open")), Compare("<>", Col("status"), Lit("gone"))
+    world, agree = by_hand(), []
+    for first, second in (("a", "b"), ("b", "a")):  # whichever name sorts first
+        rules = (
+            Rule(("select", "delete"), ("assistant",), (first,), narrow),
+            Rule(("select", "delete"), ("assistant",), (second,), Lit(True)),
+            Rule(("select", "delete"), ("assistant",), ("a", "b", "c"), wide),
+        )
+        docs = replace(world.tables[0], clients=rules)
+        words = ("a", "b", "a b", "b a c", "c", "")
+        tokens = tuple(Token(claim_text(client_id="agent", scope=scope)) for scope in words)
+        scopes: dict[str, tuple[str, ...]] = {"a": (), "b": (), "c": ()}
+        agree.append(judge(connection, replace(world, tables=(docs,), tokens=tokens, scopes=scopes))[1])
+    assert agree == [[], []], str([*agree[0], *agree[1]][0])
+
+
 # Gain by absence
 
 
