@@ -13,16 +13,16 @@ from alembic.util import CommandError
 from sqlalchemy import create_engine, pool
 
 from mcp_rls.compiler.lower import as_before
-from mcp_rls.plan import Plan, plan
+from mcp_rls.plan import Effect, Plan, plan
 from mcp_rls.state import State, Switches
 
 # A revision runs in somebody else's transaction: what it sets, it puts back.
 _SET = {"search_path": "pg_catalog", "lock_timeout": "2s", "standard_conforming_strings": "on"}
-_BEGIN = "select " + ",\n  ".join(
+_BEGIN = "select " + ", ".join(
     f"set_config('mcp_rls.{name}', current_setting('{name}'), true), set_config('{name}', '{value}', true)"
     for name, value in _SET.items()
 )
-_END = "select " + ",\n  ".join(f"set_config('{name}', current_setting('mcp_rls.{name}'), true)" for name in _SET)
+_END = "select " + ", ".join(f"set_config('{name}', current_setting('mcp_rls.{name}'), true)" for name in _SET)
 
 
 class NotAtHead(Exception):
@@ -55,7 +55,7 @@ def write_revision(config_file: Path, message: str, up: Plan, down: Plan, *, dat
     _require_head(scripts, database)
     script = scripts.generate_revision(
         _next_id(scripts),
-        message,
+        message.replace("\\", "/").replace('"', "'"),  # it goes into a docstring
         head="head",
         upgrades=body(up),
         downgrades=body(down, guarded=True),
@@ -107,7 +107,8 @@ def body(way: Plan, *, guarded: bool = False) -> str:
     if not way.operations:
         return "pass"
     lines = _guard(way) if guarded and way.opens else []
-    lines += [f"# {o.effect.value}: {line}" for o in way.operations for line in o.words.splitlines()]
+    told = [o for o in way.operations if o.effect is not Effect.NEITHER] or way.operations
+    lines += [f"# {o.effect.value}: {line}" for o in told for line in o.words.splitlines()]
     lines.append("for statement in (")
     lines += [f"    {_quoted(statement)}," for statement in (_BEGIN, *way.statements, _END)]
     # text() would take :name for a bind parameter, in a string constant too

@@ -188,17 +188,21 @@ class _Difference:
                 yield self.creation(policy)
 
     def creation(self, policy: Policy) -> Operation:
-        comment = f"mcp_rls, {policy.place}" if policy.place else "mcp_rls"
-        create = sql.create_policy(policy)
+        create: tuple[str, ...] = (sql.create_policy(policy),)
         if _is_as_before(policy):
             # a downgrade leaves it in place, so a revision that is run again may meet it
-            create = sql.create_policy_if_absent(policy)
+            create = (sql.create_policy_if_absent(policy),)
             words, effect = f"{policy.table}: people keep what they had, now by a policy", Effect.NEITHER
         elif policy.permissive:
             words, effect = f"{policy.table}: people may {policy.command} by rules", Effect.OPENS
+            old = as_before(policy.table)
+            if (old.table, old.name) not in {*self.desired.policies, *self.actual.policies}:
+                # left by a downgrade, it would add all rows to those of the rules
+                create = (sql.drop_policy_if_there(old), *create)
         else:
             words, effect = f"{policy.table}: {_ceiling_words(policy)}", Effect.CLOSES
-        return Operation((create, sql.comment_on_policy(policy, comment)), words, effect, EXCLUSIVE, policy.object)
+        comment = sql.comment_on_policy(policy, _comment(policy))
+        return Operation((*create, comment), words, effect, EXCLUSIVE, policy.object)
 
     def gone(self, *, permissive: bool) -> Iterator[Operation]:
         for key, policy in self.actual.policies.items():
@@ -212,7 +216,10 @@ class _Difference:
             known = self.actual.policies.get(key)
             if known is not None and not same(known, policy):
                 words = f"{policy.table}: change policy {policy.name!r}"
-                yield Operation(_change(known, policy), words, Effect.OPENS, EXCLUSIVE, policy.object)
+                statements = _change(known, policy)
+                if len(statements) > 1:
+                    statements = (*statements, sql.comment_on_policy(policy, _comment(policy)))
+                yield Operation(statements, words, Effect.OPENS, EXCLUSIVE, policy.object)
 
     # --- switches and grants
 
@@ -261,6 +268,10 @@ def _ledger(state: State) -> dict[str, tuple[str, str]]:
 def _by_holder(privileges: Iterable[Privilege]) -> Iterator[tuple[tuple[TableName, str], tuple[str, ...]]]:
     for holder, group in groupby(sorted(privileges), lambda p: (p.table, p.role)):
         yield holder, tuple(p.privilege for p in group)
+
+
+def _comment(policy: Policy) -> str:
+    return f"mcp_rls, {policy.place}" if policy.place else "mcp_rls"
 
 
 def _ceiling_words(policy: Policy) -> str:

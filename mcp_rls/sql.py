@@ -102,6 +102,10 @@ def drop_policy(policy: Policy) -> str:
     return f"drop policy {ident(policy.name)} on {table(policy.table)}"
 
 
+def drop_policy_if_there(policy: Policy) -> str:
+    return f"drop policy if exists {ident(policy.name)} on {table(policy.table)}"
+
+
 def comment_on_policy(policy: Policy, text: str) -> str:
     return f"comment on policy {ident(policy.name)} on {table(policy.table)} is {literal(text)}"
 

@@ -128,5 +128,5 @@ end
 
 def set_type(definition: NamedSet) -> str:
     """The type of a set's members as PostgreSQL spells it; a modifier such as (20) means nothing in a result."""
-    base = re.sub(r"\s*\([^)]*\)", "", definition.type).strip().lower()
-    return _SPELLINGS.get(base, base)
+    base = re.sub(r"\s*\([^)]*\)", "", definition.type).strip()
+    return base if '"' in base else _SPELLINGS.get(base.lower(), base.lower())

@@ -39,11 +39,16 @@ def parse_raw(condition: Condition, names: Names, diagnostics: Diagnostics) -> e
 def split_tokens(text: str, names: Names, span: Span, diagnostics: Diagnostics) -> tuple[str | e.Expr, ...] | None:
     """`text` cut at each token.<name>; None, with a diagnostic, when it isn't one balanced piece of SQL."""
     try:
-        tokens = sqlglot.tokenize(text, read="postgres")
+        # in parentheses: at the start of a statement the tokenizer takes words such as SHOW for a command, and all
+        # that follows for its text
+        whole = sqlglot.tokenize(f"({text}\n)", read="postgres")
     except SqlglotError as error:
         diagnostics.error("bad-condition", f"not SQL: {first_line(error)}", span)
         return None
-    depth = 0
+    tokens, depth = whole[1:-1], 0
+    if any(token.comments for token in whole):
+        diagnostics.error("bad-condition", "SQL here has no comments", span)
+        return None
     for token in tokens:
         depth += {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}.get(token.token_type, 0)
         if token.token_type is TokenType.STRING and "\\" in token.text:
@@ -52,8 +57,8 @@ def split_tokens(text: str, names: Names, span: Span, diagnostics: Diagnostics) 
                 "write E'...' with each backslash doubled",
             )  # fmt: skip
             return None
-        if depth < 0 or token.token_type is TokenType.SEMICOLON or token.comments:
-            diagnostics.error("bad-condition", "one expression: no semicolon, comment or stray parenthesis", span)
+        if depth < 0 or token.token_type is TokenType.SEMICOLON:
+            diagnostics.error("bad-condition", "one expression: no semicolon or stray parenthesis", span)
             return None
     if depth or not tokens:
         diagnostics.error("bad-condition", "an unclosed parenthesis" if tokens else "an empty expression", span)
@@ -61,14 +66,14 @@ def split_tokens(text: str, names: Names, span: Span, diagnostics: Diagnostics) 
     parts: list[str | e.Expr] = []
     position = 0
     for first, dot, name in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        if first.text.lower() == "token" and dot.token_type is TokenType.DOT and first.start >= position:
+        if first.text.lower() == "token" and dot.token_type is TokenType.DOT and first.start - 1 >= position:
             if name.text not in {"person", "client"} | names.claims:
                 diagnostics.error(
                     "unknown-claim",
                     f'token.{name.text} is not declared under "claims"',
-                    span.shifted(name.start),
+                    span.shifted(name.start - 1),
                 )
-            parts += [text[position : first.start], e.Token(name.text)]
-            position = name.end + 1
+            parts += [text[position : first.start - 1], e.Token(name.text)]
+            position = name.end
     parts.append(text[position:])
     return tuple(p for p in parts if p != "")

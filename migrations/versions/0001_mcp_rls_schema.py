@@ -20,9 +20,7 @@ def upgrade() -> None:
     # neither: make function mcp_rls.record(jsonb)
     # neither: note in the manifest what changed
     for statement in (
-        r"""select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('search_path', 'pg_catalog', true),
-  set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '2s', true),
-  set_config('mcp_rls.standard_conforming_strings', current_setting('standard_conforming_strings'), true), set_config('standard_conforming_strings', 'on', true)""",
+        "select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('search_path', 'pg_catalog', true), set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '2s', true), set_config('mcp_rls.standard_conforming_strings', current_setting('standard_conforming_strings'), true), set_config('standard_conforming_strings', 'on', true)",
         "create schema mcp_rls",
         "revoke all on schema mcp_rls from public",
         r"""create table mcp_rls.manifest (
@@ -104,9 +102,7 @@ end
 $mcp_rls$""",
         "revoke all on function mcp_rls.record(jsonb) from public",
         r"""select mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "7f01747b480069890b39f10412b3b577", "place": ""}, {"object": "function mcp_rls.printed()", "source": "208ad3486311c69d562e2508a8252ae3", "place": ""}, {"object": "function mcp_rls.record(jsonb)", "source": "19013604468d7302a028f5e9fec91652", "place": ""}]')""",
-        r"""select set_config('search_path', current_setting('mcp_rls.search_path'), true),
-  set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true),
-  set_config('standard_conforming_strings', current_setting('mcp_rls.standard_conforming_strings'), true)""",
+        "select set_config('search_path', current_setting('mcp_rls.search_path'), true), set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true), set_config('standard_conforming_strings', current_setting('mcp_rls.standard_conforming_strings'), true)",
     ):
         op.execute(sa.text(statement.replace(":", r"\:")))
 
@@ -117,16 +113,12 @@ def downgrade() -> None:
     # neither: drop function mcp_rls.record(jsonb)
     # neither: remove the schema mcp_rls
     for statement in (
-        r"""select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('search_path', 'pg_catalog', true),
-  set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '2s', true),
-  set_config('mcp_rls.standard_conforming_strings', current_setting('standard_conforming_strings'), true), set_config('standard_conforming_strings', 'on', true)""",
+        "select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('search_path', 'pg_catalog', true), set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '2s', true), set_config('mcp_rls.standard_conforming_strings', current_setting('standard_conforming_strings'), true), set_config('standard_conforming_strings', 'on', true)",
         "drop function mcp_rls.claims()",
         "drop function mcp_rls.printed()",
         "drop function mcp_rls.record(jsonb)",
         "drop table mcp_rls.manifest",
         "drop schema mcp_rls",
-        r"""select set_config('search_path', current_setting('mcp_rls.search_path'), true),
-  set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true),
-  set_config('standard_conforming_strings', current_setting('mcp_rls.standard_conforming_strings'), true)""",
+        "select set_config('search_path', current_setting('mcp_rls.search_path'), true), set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true), set_config('standard_conforming_strings', current_setting('mcp_rls.standard_conforming_strings'), true)",
     ):
         op.execute(sa.text(statement.replace(":", r"\:")))
