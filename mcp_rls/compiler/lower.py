@@ -262,9 +262,10 @@ def _people(resolved: ResolvedPolicies, table: ResolvedTable) -> Iterable[Policy
     for command in COMMANDS:
         rules = [r for r in table.people if command in r.commands]
         if rules:
-            old, new = (_hardened(resolved, table, expr) for expr in _conditions(command, rules))
+            old, new = _conditions(command, rules)
+            using, check = _using(resolved, table, old), _check(resolved, table, new)
             name = policy_name(f"{table.table.name} people {command}")
-            yield Policy(table.table, name, True, command, roles, old, new, place=rules[0].place()).sealed()
+            yield Policy(table.table, name, True, command, roles, using, check, place=rules[0].place()).sealed()
 
 
 def _conditions(command: Command, rules: list[ResolvedRule]) -> tuple[e.Expr | None, e.Expr | None]:
@@ -274,9 +275,13 @@ def _conditions(command: Command, rules: list[ResolvedRule]) -> tuple[e.Expr | N
     return old, new
 
 
-def _hardened(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None) -> str | None:
+def _using(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None) -> str | None:
+    facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
+    return _check(resolved, table, None if expr is None else e.harden(expr, facts.indexed if facts else None))
+
+
+def _check(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None) -> str | None:
+    """WITH CHECK is evaluated on the row as it stands: the planner has no part in it, so nothing is to be hardened."""
     if expr is None:
         return None
-    facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
-    spell = claims.renderer(resolved.policies, wrapped=not table.self_reading)
-    return e.render(e.harden(expr, facts.indexed if facts else None), spell)
+    return e.render(expr, claims.renderer(resolved.policies, wrapped=not table.self_reading))

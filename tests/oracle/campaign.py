@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -10,6 +10,7 @@ import psycopg
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
+from .evaluator import Session
 from .generate import worlds
 from .render import policy_file, schema
 from .run import Connection, Installer, Refused, Tally, judge, product
@@ -21,9 +22,9 @@ RIGHTLY_REFUSED = frozenset({"never-holds", "check-disjoint"})
 _BATCH = 9
 # Least shares of ALLOWED that make an agreement worth something: clients of a known class, and all sessions.
 HEALTHY = {
-    "select": (0.15, 0.30),
-    "insert": (0.05, 0.20),
-    "update": (0.03, 0.15),
+    "select": (0.12, 0.25),
+    "insert": (0.05, 0.15),
+    "update": (0.02, 0.15),
     "delete": (0.03, 0.15),
 }
 
@@ -50,7 +51,8 @@ class Campaign:
         try:
             tally, disagreements = judge(self.connection, world, self.installer)
         except Refused as refused:
-            if not refused.codes <= RIGHTLY_REFUSED:
+            right = refused.codes <= RIGHTLY_REFUSED
+            if not right or ("never-holds" in refused.codes and all(_met(world))):
                 raise Finding(f"{_files(world)}\nrefused:\n{refused}") from None
             self.refusals += 1
             self.tally.refused.update(refused.codes)
@@ -111,6 +113,17 @@ class Campaign:
         if self.refusals > self.tally.worlds / 4:
             found.append(f"{self.refusals} of {self.refusals + self.tally.worlds} policy files were refused")
         return found
+
+
+def _met(world: World) -> Iterator[bool]:
+    """Of each condition of a rule whether some row meets it, for some token: of a generated `where` some always does."""
+    sessions = [Session(world, token) for token in world.tokens]
+    for table in world.tables:
+        for rules in (table.people, table.clients):
+            for rule in () if isinstance(rules, str) else rules:
+                for condition in filter(None, (rule.rows, rule.check)):
+                    rows = (*table.rows, *table.candidates)
+                    yield any(session.meets(row, condition) for session in sessions for row in rows)
 
 
 def _files(world: World) -> str:

@@ -224,6 +224,10 @@ class Session:
             self._visible[key] = self._passes(table, "select", row)
         return self._visible[key]
 
+    def meets(self, row: Row, condition: Expr) -> bool:
+        """Whether a condition IS TRUE of a row, for this token."""
+        return self._true(condition, row)
+
     def locked(self, table: Table, row: Row) -> bool:
         """SELECT ... FOR UPDATE: the row must be one to see and one to update."""
         return self.visible(table, row) and self._passes(table, "update", row)
