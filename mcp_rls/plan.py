@@ -76,9 +76,9 @@ def plan(actual: State, desired: State) -> Plan:
     operations: list[Operation] = []
     start = actual
     if _result_types_change(actual, desired):
-        # policies hold such a function fast: they are taken down first (all in one transaction) and made anew
-        start = replace(actual, policies={k: p for k, p in actual.policies.items() if _is_as_before(p)})
-        operations += _operations(actual, start)
+        # policies hold such a function fast: until it is made anew they admit nothing
+        start = replace(actual, policies={k: p if _is_as_before(p) else _shut(p) for k, p in actual.policies.items()})
+        operations += _Difference(actual, start).changed()
     operations += _operations(start, desired)
     return Plan(tuple(operations), actual.fingerprint, desired.fingerprint)
 
@@ -91,6 +91,11 @@ def _operations(actual: State, desired: State) -> Iterator[Operation]:
 def _result_types_change(actual: State, desired: State) -> bool:
     pairs = ((actual.functions.get(key), f) for key, f in desired.functions.items())
     return any(old is not None and old.returns != f.returns for old, f in pairs)
+
+
+def _shut(policy: Policy) -> Policy:
+    using, check = (None if text is None else "false" for text in (policy.using, policy.check))
+    return replace(policy, using=using, check=check, source="")
 
 
 def _is_as_before(policy: Policy) -> bool:
@@ -219,7 +224,9 @@ class _Difference:
                 statements = _change(known, policy)
                 if len(statements) > 1:
                     statements = (*statements, sql.comment_on_policy(policy, _comment(policy)))
-                yield Operation(statements, words, Effect.OPENS, EXCLUSIVE, policy.object)
+                shut = {policy.using, policy.check} <= {None, "false"}
+                effect = Effect.CLOSES if shut else Effect.OPENS
+                yield Operation(statements, words, effect, EXCLUSIVE, policy.object)
 
     # --- switches and grants
 

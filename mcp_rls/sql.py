@@ -134,13 +134,10 @@ def grant(name: TableName, holder: str, privileges: tuple[str, ...]) -> str:
 def revoke_blind(name: TableName, holders: tuple[str, ...]) -> tuple[str, ...]:
     """Revokes what row security can't narrow; MAINTAIN only where PostgreSQL knows it (17 and later)."""
     who = ", ".join(map(role, holders))
-    maintain = f"revoke maintain on table {table(name)} from {who}"
+    maintain = f"execute {literal(f'revoke maintain on table {table(name)} from {who}')}"
     return (
         f"revoke truncate, references, trigger on table {table(name)} from {who}",
-        (
-            "do $$ begin if current_setting('server_version_num')::integer >= 170000 then"
-            f" execute {literal(maintain)}; end if; end $$"
-        ),
+        block_if("current_setting('server_version_num')::integer >= 170000", (maintain,)),
     )
 
 

@@ -25,7 +25,15 @@ def function(name: str, body: str = "1", returns: str = "integer") -> Function:
     return Function(name, "", returns, text, ("authenticated",), digest(text))
 
 
-def policy(name: str, using: str = "f", *, permissive: bool = False, table: TableName = T, command: str = "select", check: str | None = None) -> Policy:
+def policy(
+    name: str,
+    using: str = "f",
+    *,
+    permissive: bool = False,
+    table: TableName = T,
+    command: str = "select",
+    check: str | None = None,
+) -> Policy:
     return Policy(table, f"mcp_rls: {name}", permissive, command, ("authenticated",), using, check).sealed()
 
 
@@ -41,15 +49,22 @@ def privilege(name: str = "TRUNCATE", role: str = "authenticated", table: TableN
 
 
 EMPTY = state(installed=False, on=False)
-FULL = state(function("gate"), policy("t select"), policy("t people select", permissive=True), policy("u closed", table=U, command="all"))
+FULL = state(
+    function("gate"),
+    policy("t select"),
+    policy("t people select", permissive=True),
+    policy("u closed", table=U, command="all"),
+)
 
 
 def steps(made: Plan) -> list[str]:
     """Each statement in a word or two."""
     kinds = {
-        r"revoke .* on table (\S+)": "revoke", r"grant .* on table": "grant", r"create schema": "create schema", r"drop schema": "drop schema",
+        r"revoke .* on table (\S+)": "revoke", r"grant .* on table": "grant", r"create schema": "create schema",
+        r"drop schema": "drop schema",
         r"create or replace function mcp_rls\.(\w+)": "function", r"drop function mcp_rls\.(\w+)": "drop function",
-        r"create policy .* as restrictive": "restrict", r"create policy .* as permissive": "permit", r"alter policy": "alter policy",
+        r"create policy .* as restrictive": "restrict", r"create policy .* as permissive": "permit",
+        r"alter policy": "alter policy",
         r"drop policy": "drop policy", r"alter table .* enable": "enable", r"alter table .* force": "force",
     }  # fmt: skip
     found = []
@@ -66,7 +81,9 @@ def steps(made: Plan) -> list[str]:
 # --- nothing to do
 
 
-@pytest.mark.parametrize("one", [EMPTY, FULL, state(), state(privileges=frozenset({privilege()}), revoked=frozenset({privilege("TRIGGER")}))])
+@pytest.mark.parametrize(
+    "one", [EMPTY, FULL, state(), state(privileges=frozenset({privilege()}), revoked=frozenset({privilege("TRIGGER")}))]
+)
 def test_a_state_needs_no_plan_to_itself(one):
     """No operation, and one fingerprint at both ends."""
     made = plan(one, one)
@@ -109,8 +126,12 @@ def test_the_way_down_is_the_reverse():
     """Permissive policies go before ceilings, ceilings before functions, these before the schema; grants last."""
     wanted = replace(EMPTY, switches=FULL.switches, privileges=frozenset({privilege()}))
     order = [o.words for o in plan(FULL, wanted).operations]
-    people, ceiling = (next(i for i, w in enumerate(order) if name in w) for name in ("people select", "'mcp_rls: t select'"))
-    gate, schema = (next(i for i, w in enumerate(order) if name in w) for name in ("function mcp_rls.gate", "remove the schema"))
+    people, ceiling = (
+        next(i for i, w in enumerate(order) if name in w) for name in ("people select", "'mcp_rls: t select'")
+    )
+    gate, schema = (
+        next(i for i, w in enumerate(order) if name in w) for name in ("function mcp_rls.gate", "remove the schema")
+    )
     assert people < ceiling < gate < schema < len(order) - 1
     assert "gets TRUNCATE" in order[-1]
 
@@ -126,7 +147,8 @@ def test_functions_go_before_what_calls_them_and_record_last():
 
 
 POLICIES = [
-    *(policy(f"t r{n}", f"r{n}", table=T) for n in range(3)), *(policy(f"t p{n}", f"r{n}", permissive=True, table=T) for n in range(3)),
+    *(policy(f"t r{n}", f"r{n}", table=T) for n in range(3)),
+    *(policy(f"t p{n}", f"r{n}", permissive=True, table=T) for n in range(3)),
     policy("u closed", "none", table=U, command="all"), policy("u p", "all", permissive=True, table=U),
 ]  # fmt: skip
 SUBSETS = st.sets(st.sampled_from(range(len(POLICIES)))).map(lambda chosen: [POLICIES[n] for n in sorted(chosen)])
@@ -242,7 +264,11 @@ def test_locks_are_named():
         (policy("x", "f"), policy("x", "g"), ["alter policy"]),
         (policy("x", "f"), replace(policy("x", "f"), roles=("anon",)).sealed(), ["alter policy"]),
         (policy("x", "f", command="update"), policy("x", "f", command="update", check="g"), ["alter policy"]),
-        (policy("x", "f", command="update", check="g"), policy("x", "f", command="update"), ["drop policy", "restrict"]),
+        (
+            policy("x", "f", command="update", check="g"),
+            policy("x", "f", command="update"),
+            ["drop policy", "restrict"],
+        ),
         (policy("x", "f"), policy("x", "f", command="all"), ["drop policy", "restrict"]),
         (policy("x", "f", permissive=True), policy("x", "f"), ["drop policy", "restrict"]),
     ],
@@ -270,7 +296,13 @@ def test_a_function_of_another_result_is_made_anew():
 
 def test_removed_gives_back_and_keeps_row_security():
     """Nothing of ours stays but the policies `as before`; what was revoked is held again; row security stays on."""
-    actual = state(policy("t select"), as_before(T), function("gate"), privileges=frozenset({privilege("SELECT")}), revoked=frozenset({privilege()}))
+    actual = state(
+        policy("t select"),
+        as_before(T),
+        function("gate"),
+        privileges=frozenset({privilege("SELECT")}),
+        revoked=frozenset({privilege()}),
+    )
     left = removed(actual)
     assert not left.installed
     assert left.functions == {}
@@ -288,7 +320,11 @@ def test_a_long_name_does_not_hide_as_before():
     long = TableName("public", "t" * 63)
     kept = removed(state(as_before(long), policy("x", table=long)))
     assert list(kept.policies) == [(long, as_before(long).name)]
-    wanted = State(installed=True, policies={(long, as_before(long).name): as_before(long)}, switches={long: Switches(long, True, False)})
+    wanted = State(
+        installed=True,
+        policies={(long, as_before(long).name): as_before(long)},
+        switches={long: Switches(long, True, False)},
+    )
     made = next(s for s in script(wanted) if "as permissive" in s)
     assert made.startswith("do ")
     assert "relrowsecurity" in made
@@ -298,7 +334,7 @@ def test_a_long_name_does_not_hide_as_before():
 
 
 def test_a_script_asks_the_database_what_it_cannot_know():
-    """`as before` only where row security is off, MAINTAIN only where PostgreSQL has it; no plain row grant is touched."""
+    """`as before` only where row security is off, MAINTAIN only where there is one; no row privilege is touched."""
     text = script(state(policy("t select"), as_before(T), function("gate")))
     joined = "\n".join(text)
     assert "relrowsecurity" in joined

@@ -17,8 +17,10 @@ from mcp_rls.state import PREFIX, Function, Policy, Privilege, State, Switches, 
 
 T = TableName("public", "t")
 ODD = (
-    "plain", "Mixed", "two words", 'quo"te', "apos'trophe", "back\\slash", "dol$lar", "$$", "$mcp_rls$", "per%cent", "%s", ":colon", "::", "{brace}",
-    "semi;colon", "--", "/*", "a.b", "ünïcödé", "日本", "🔒", "tab\there", "new\nline", "select", "user", "between", "values", "1st", "_x", "x_", "é", "a" * 63, "\\'", "E'",
+    "plain", "Mixed", "two words", 'quo"te', "apos'trophe", "back\\slash", "dol$lar", "$$", "$mcp_rls$", "per%cent",
+    "%s", ":colon", "::", "{brace}",
+    "semi;colon", "--", "/*", "a.b", "ünïcödé", "日本", "🔒", "tab\there", "new\nline", "select", "user", "between",
+    "values", "1st", "_x", "x_", "é", "a" * 63, "\\'", "E'",
 )  # fmt: skip
 
 
@@ -42,7 +44,9 @@ def test_a_name_is_read_as_itself(name, connection):
     quoted = sql.ident(name)
     with connection.transaction(force_rollback=True):
         connection.execute(f"create table public.{quoted} ({quoted} integer)".encode())
-        found = connection.execute(f"select {quoted} from {sql.table(TableName('public', name))} where ({quoted} = 1)".encode())
+        found = connection.execute(
+            f"select {quoted} from {sql.table(TableName('public', name))} where ({quoted} = 1)".encode()
+        )
         assert found.description is not None
         assert found.description[0].name == name
         assert connection.execute("select relname from pg_class where relname = %s", (name,)).fetchone() == (name,)
@@ -50,18 +54,30 @@ def test_a_name_is_read_as_itself(name, connection):
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("conforming", ["on", "off"])
-@pytest.mark.parametrize("text", [*ODD, "", "\\", "\\\\", "'", "''", "\\''", "'; drop table x; --", "$x$ ' $x$", "\r\n", "\x01\x7f"])
+@pytest.mark.parametrize(
+    "text", [*ODD, "", "\\", "\\\\", "'", "''", "\\''", "'; drop table x; --", "$x$ ' $x$", "\r\n", "\x01\x7f"]
+)
 def test_a_constant_is_read_as_itself(text, conforming, connection):
     """Whatever standard_conforming_strings says; as an element of an array and in dollar quotes too."""
     with connection.transaction(force_rollback=True):
-        connection.execute(f"set local standard_conforming_strings = {conforming}; set local escape_string_warning = off".encode())
+        connection.execute(
+            f"set local standard_conforming_strings = {conforming}; set local escape_string_warning = off".encode()
+        )
         query = f"select {sql.literal(text)}, {sql.array((text, 'x'))}, {sql.dollar(text)}"
         assert connection.execute(query.encode()).fetchone() == (text, [text, "x"], text)
 
 
 def test_a_keyword_is_quoted_and_a_plain_name_is_not():
     """So that text stays readable where it can."""
-    assert [sql.ident(n) for n in ("notes", "user", "Notes", 'a"b', "a b", "1a", "")] == ["notes", '"user"', '"Notes"', '"a""b"', '"a b"', '"1a"', '""']
+    assert [sql.ident(n) for n in ("notes", "user", "Notes", 'a"b', "a b", "1a", "")] == [
+        "notes",
+        '"user"',
+        '"Notes"',
+        '"a""b"',
+        '"a b"',
+        '"1a"',
+        '""',
+    ]
     assert sql.roles(("public", "Public", "anon")) == 'public, "Public", anon'
 
 
@@ -86,8 +102,10 @@ def test_dollar_quotes_never_end_early():
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("public.notes", ("public", "notes")), ('"My Schema"."a.b"', ("My Schema", "a.b")), ('public."a""b"', ("public", 'a"b')), ("a.B", ("a", "B")),
-        ("notes", None), ("a.b.c", None), ("", None), (".", None), ("a.", None), ('"a.b"', None), ('"a"b.c', None), ('a."b', None),
+        ("public.notes", ("public", "notes")), ('"My Schema"."a.b"', ("My Schema", "a.b")),
+        ('public."a""b"', ("public", 'a"b')), ("a.B", ("a", "B")),
+        ("notes", None), ("a.b.c", None), ("", None), (".", None), ("a.", None), ('"a.b"', None), ('"a"b.c', None),
+        ('a."b', None),
     ],
 )  # fmt: skip
 def test_table_names_are_read(text, name):
@@ -116,7 +134,10 @@ def test_policy_statements():
     )
     both = replace(POLICY, command="update", check="b", roles=("public",), permissive=True)
     assert sql.create_policy(both).endswith("as permissive for update to public\n  using ((a = 1))\n  with check (b)")
-    assert sql.alter_policy(both) == 'alter policy "mcp_rls: t select" on public.t to public\n  using ((a = 1))\n  with check (b)'
+    assert (
+        sql.alter_policy(both)
+        == 'alter policy "mcp_rls: t select" on public.t to public\n  using ((a = 1))\n  with check (b)'
+    )
     assert sql.drop_policy(POLICY) == 'drop policy "mcp_rls: t select" on public.t'
     assert sql.comment_on_policy(POLICY, "it's") == "comment on policy \"mcp_rls: t select\" on public.t is 'it''s'"
 
@@ -157,7 +178,8 @@ def test_privileges_are_revoked_where_there_are_any(name, connection):
         for statement in sql.revoke_blind(T, ("public", name)):
             connection.execute(statement.encode())
         left = connection.execute(
-            "select distinct privilege_type from pg_class, aclexplode(relacl) where relname = 't' and grantee <> relowner order by 1"
+            "select distinct privilege_type from pg_class, aclexplode(relacl)"
+            " where relname = 't' and grantee <> relowner order by 1"
         ).fetchall()
         assert [p for (p,) in left] == ["DELETE", "INSERT", "SELECT", "UPDATE"]
 
@@ -168,7 +190,18 @@ def test_privileges_are_revoked_where_there_are_any(name, connection):
 def test_a_digest_tells_parts_apart():
     """32 hexadecimal digits, the same for the same parts and for nothing else."""
     assert re.fullmatch("[0-9a-f]{32}", digest("a", 1))
-    made = [digest("ab"), digest("a", "b"), digest("b", "a"), digest(("a", "b")), digest("a", None), digest("a", "None"), digest("1"), digest(1), digest("a\x1fb"), digest()]
+    made = [
+        digest("ab"),
+        digest("a", "b"),
+        digest("b", "a"),
+        digest(("a", "b")),
+        digest("a", None),
+        digest("a", "None"),
+        digest("1"),
+        digest(1),
+        digest("a\x1fb"),
+        digest(),
+    ]
     assert len(set(made)) == len(made)
     assert digest("a", ("b", 1)) == digest("a", ("b", 1))
 
@@ -176,7 +209,14 @@ def test_a_digest_tells_parts_apart():
 def test_a_policys_source_says_all_that_it_is():
     """Each of kind, command, roles and expressions changes it; the place in the file doesn't."""
     known = POLICY.sealed().source
-    changes: list[dict[str, Any]] = [{"permissive": True}, {"command": "all"}, {"roles": ("anon",)}, {"using": "(a = 2)"}, {"using": None}, {"check": "true"}]
+    changes: list[dict[str, Any]] = [
+        {"permissive": True},
+        {"command": "all"},
+        {"roles": ("anon",)},
+        {"using": "(a = 2)"},
+        {"using": None},
+        {"check": "true"},
+    ]
     assert len({known, *(replace(POLICY, **c).sealed().source for c in changes)}) == len(changes) + 1
     assert replace(POLICY, place="x:1").sealed().source == known
 
@@ -207,15 +247,25 @@ def test_each_part_of_a_state_is_in_its_fingerprint():
     made = Function("f", "", "integer", "text", ("anon",), "source")
     held = frozenset({Privilege(T, "anon", "SELECT")})
     states = [
-        State(), State(installed=True), State(functions={"f": made}), State(functions={"f": replace(made, execute=())}),
-        State(functions={"f": replace(made, definition="other")}), State(policies={(T, "x"): POLICY}), State(policies={(T, "x"): replace(POLICY, using="b")}),
-        State(policies={(T, "x"): replace(POLICY, roles=("anon",))}), State(switches={T: Switches(T, True, False)}), State(switches={T: Switches(T, True, True)}),
-        State(privileges=held), State(revoked=held),
-    ]  # fmt: skip
+        State(),
+        State(installed=True),
+        State(functions={"f": made}),
+        State(functions={"f": replace(made, execute=())}),
+        State(functions={"f": replace(made, definition="other")}),
+        State(policies={(T, "x"): POLICY}),
+        State(policies={(T, "x"): replace(POLICY, using="b")}),
+        State(policies={(T, "x"): replace(POLICY, roles=("anon",))}),
+        State(switches={T: Switches(T, True, False)}),
+        State(switches={T: Switches(T, True, True)}),
+        State(privileges=held),
+        State(revoked=held),
+    ]
     assert len({s.fingerprint for s in states}) == len(states)
 
 
-@pytest.mark.parametrize("table", [T, TableName("a.b", "c of d"), TableName('q"s', "t on u"), TableName("ünï", "x'y\\z")])
+@pytest.mark.parametrize(
+    "table", [T, TableName("a.b", "c of d"), TableName('q"s', "t on u"), TableName("ünï", "x'y\\z")]
+)
 @pytest.mark.parametrize("role", ["anon", "a of b", "of", 'q"r', "public", "x on y of z"])
 def test_a_privilege_is_known_by_its_name(table, role):
     """The manifest keeps names; each is read as the privilege that it names."""

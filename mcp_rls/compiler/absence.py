@@ -44,7 +44,7 @@ _PLAIN = (
 def gain_by_absence(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics) -> None:
     """Reports each policy of a covered table that reads a narrowed table in another than a positive form."""
     narrowed = frozenset(catalog.tables) - whole(policies, catalog)
-    for table in covered(policies, catalog):
+    for table in _concerned(policies, catalog):
         for policy in table.policies:
             for why in _faults(policy, catalog, narrowed):
                 _report(f'policy "{policy.name}"', table, why, policies, diagnostics)
@@ -52,6 +52,18 @@ def gain_by_absence(policies: PolicySet, catalog: Catalog, diagnostics: Diagnost
             if _may_read(function, catalog, narrowed):
                 why = f"{function}() reads tables with the caller's rights, or may"
                 _report(f'trigger "{trigger}"', table, why, policies, diagnostics)
+
+
+def _concerned(policies: PolicySet, catalog: Catalog) -> Iterator[Table]:
+    """Covered tables, and uncovered ones that their policies read, through others too: a gain there is one here."""
+    todo, seen = [t.name for t in covered(policies, catalog)], set[TableName]()
+    while todo:
+        name = todo.pop(0)
+        if name in catalog.tables and name not in seen:
+            seen.add(name)
+            table = catalog.tables[name]
+            todo += sorted(read for policy in table.policies for read in policy.reads)
+            yield table
 
 
 def _report(what: str, table: Table, why: str, policies: PolicySet, diagnostics: Diagnostics) -> None:

@@ -162,6 +162,7 @@ class _Resolver:
         for name in sorted(bound - self.catalog.roles.keys()):
             hint = nearest(name, self.catalog.roles)
             self.diagnostics.error("unknown-role", f'role "{name}" does not exist', Span(self.policies.path), hint)
+        self.unruly_roles()
         for role in self.catalog.roles.values():
             theirs = {role.name, *role.member_of}
             if role.superuser or role.bypass_rls or role.name.startswith("pg_") or theirs & bound:
@@ -183,6 +184,34 @@ class _Resolver:
                     "list it under `roles`, revoke its grants, or say under `trusted_roles` why it may",
                     subject=f"role {role.name}",
                 )
+
+    def unruly_roles(self) -> None:
+        """A token role that row security doesn't bind: a superuser, one with BYPASSRLS, an owner without FORCE."""
+        assert self.catalog is not None
+        for role in (self.catalog.roles[name] for name in self.policies.roles if name in self.catalog.roles):
+            theirs = {role.name, *role.member_of}
+            owned = [
+                table.name
+                for table in covered(self.policies, self.catalog)
+                if table.owner in theirs and not (table.force or self._forced(table.name))
+            ]
+            faults = [
+                ("is a superuser", role.superuser),
+                ("has BYPASSRLS", role.bypass_rls),
+                (f'owns table "{owned[0]}"' if owned else "", bool(owned)),
+            ]
+            for fault in (text for text, holds in faults if holds):
+                self.diagnostics.error(
+                    "unbound-role",
+                    f'token role "{role.name}" {fault}, so row security does not bind it',
+                    Span(self.policies.path),
+                    "let tokens arrive as a role of their own, or set `force: true` on a table that its owner reads",
+                    subject=f"role {role.name}",
+                )
+
+    def _forced(self, table: TableName) -> bool:
+        rules = self.policies.tables.get(table)
+        return rules is not None and rules.force
 
     def resolved(self, name: TableName, rules: TableRules, facts: Table | None) -> ResolvedTable:
         people = None if rules.people == "existing" else tuple(self.rule(r, facts) for r in rules.people)

@@ -47,7 +47,7 @@ def test_parts():
 
 
 def test_what_it_names():
-    """Columns wherever they stand; a value is the same for all rows when none does, and of raw text nothing is known."""
+    """Columns wherever they stand; without one a value is the same for all rows; of raw text nothing is known."""
     deep = e.Prefix("not", e.In(e.Call("lower", (A,)), (WORD, e.Cast(B, "text"))))
     assert e.columns(deep) == {"a", "b"}
     assert e.columns(e.Any(C, "=", SET)) == {"c"}
@@ -115,7 +115,12 @@ def plain_equalities(expr: e.Expr, *, guarded: bool = False) -> list[e.Expr]:
         return [p for o in expr.operands if o not in tested for p in plain_equalities(o)]
     if isinstance(expr, e.Test) or type(expr).__name__ == "Surely":
         return [p for c in expr.children() for g in c.children() for p in plain_equalities(g)]
-    own = isinstance(expr, e.Op) and expr.op in UNSAFE and not isinstance(expr.right, e.Lit) and not isinstance(expr.left, e.Lit)
+    own = (
+        isinstance(expr, e.Op)
+        and expr.op in UNSAFE
+        and not isinstance(expr.right, e.Lit)
+        and not isinstance(expr.left, e.Lit)
+    )
     return [*([expr] if own else []), *(p for c in expr.children() for p in plain_equalities(c))]
 
 
@@ -149,7 +154,9 @@ def test_no_equality_stays_plain(expr, indexed):
     assert plain_equalities(e.harden(expr, indexed)) == []
 
 
-@pytest.mark.parametrize("expr", [e.Op("=", A, WORD), e.In(A, (WORD, ONE)), e.Op("<", A, PERSON), e.Test(A, "is null"), A, e.TRUE])
+@pytest.mark.parametrize(
+    "expr", [e.Op("=", A, WORD), e.In(A, (WORD, ONE)), e.Op("<", A, PERSON), e.Test(A, "is null"), A, e.TRUE]
+)
 def test_what_is_safe_stays_as_it_is(expr):
     """A constant wins in the planner's classes, and only equalities are in any."""
     assert e.harden(expr, INDEXED) == expr

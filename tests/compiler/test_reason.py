@@ -190,13 +190,36 @@ def test_not_disjoint(a, b):
     assert not reason.unsatisfiable(of(f"{a} and {b}"))
 
 
-@pytest.mark.parametrize("text", ["a = null", "null <> a", "a < null", "false", "null", "a = 'open' and a = 'shut'", "f and not f", "a is null and a = 'open'", "(f and false) or (g and null)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = null",
+        "null <> a",
+        "a < null",
+        "false",
+        "null",
+        "a = 'open' and a = 'shut'",
+        "f and not f",
+        "a is null and a = 'open'",
+        "(f and false) or (g and null)",
+    ],
+)
 def test_never(text):
     """No row at all meets it."""
     assert reason.unsatisfiable(of(text))
 
 
-@pytest.mark.parametrize("text", ["a is null", "a is distinct from null", "a is not distinct from null", "a = 'open' or a = null", "f is null and not f is true", "(a = null) is null"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a is null",
+        "a is distinct from null",
+        "a is not distinct from null",
+        "a = 'open' or a = null",
+        "f is null and not f is true",
+        "(a = null) is null",
+    ],
+)
 def test_perhaps(text):
     """Some row may."""
     assert not reason.unsatisfiable(of(text))
@@ -204,12 +227,13 @@ def test_perhaps(text):
 
 # --- what PostgreSQL's types read in two words
 
-TYPES = """boolean date time timestamp timestamptz interval numeric float4 float8 integer bigint uuid inet cidr macaddr money bytea
-text varchar bpchar name oid tsquery tsvector bit varbit json jsonb xml pg_lsn point citext""".split()
-WORD_LIST = """open closed shut draft pending sent paid true t tr yes y on off no n false f fa null none inf infinity nan epoch now
-today tomorrow yesterday allballs january jan mon monday tue day days hour year public private hidden active inactive admin
-owner user guest deleted zulu utc noon midnight abc dead beef face cafe one two ten zero spam ham new old low high true_ yes_
-infinit infin in_progress not_started wont_fix""".split()
+TYPES = """boolean date time timestamp timestamptz interval numeric float4 float8 integer bigint uuid inet cidr
+macaddr money bytea text varchar bpchar name oid tsquery tsvector bit varbit json
+jsonb xml pg_lsn point citext""".split()
+WORD_LIST = """open closed shut draft pending sent paid true t tr yes y on off no n false f fa null none inf infinity
+nan epoch now today tomorrow yesterday allballs january jan mon monday tue day days hour year public private
+hidden active inactive admin owner user guest deleted zulu utc noon midnight abc dead beef face cafe one two
+ten zero spam ham new old low high true_ yes_ infinit infin in_progress not_started wont_fix""".split()
 
 
 @pytest.fixture(scope="module")

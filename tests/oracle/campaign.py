@@ -116,7 +116,7 @@ class Campaign:
 
 
 def _met(world: World) -> Iterator[bool]:
-    """Of each condition of a rule whether some row meets it, for some token: of a generated `where` some always does."""
+    """Of each condition of a rule whether some row meets it for some token; of a generated `where` some always does."""
     sessions = [Session(world, token) for token in world.tokens]
     for table in world.tables:
         for rules in (table.people, table.clients):

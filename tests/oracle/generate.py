@@ -84,6 +84,8 @@ def _class(c: Choices, name: str) -> ClientClass:
     if kind <= 6:
         return ClientClass(name, (), c.pick(PREFIXES), consent_required=required)
     registry = Registry("registry", "client", life(c, "approved", "disabled"))
+    if kind == 7 and c.chance(30):
+        return ClientClass(name, (PREFIXES[0] + "x", PREFIXES[0] + "y/../x"), PREFIXES[0], registry, required)
     if kind == 7:
-        return ClientClass(name, CLIENTS, PREFIXES[0] if c.chance(20) else None, registry, required)
+        return ClientClass(name, CLIENTS, None, registry, required)
     return ClientClass(name, (), PREFIXES[0] if c.chance(20) else None, registry, required)

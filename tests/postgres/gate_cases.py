@@ -4,6 +4,8 @@ In each world a client of a class sees rows that no other class sees, so that wh
 session sees all. Every denial differs in one thing from a case of its world that sees something.
 """
 
+# ruff: noqa: E501 - SQL and policies read better unbroken
+
 from __future__ import annotations
 
 import json
@@ -243,9 +245,11 @@ _WRONG_CLIENTS: dict[str, Any] = {
     "empty": "", "a number": 7, "a fraction": 7.5, "null": None, "true": True, "false": False, "a list": ["helper"],
     "an empty list": [], "an object": {"client_id": "helper"}, "an empty object": {}, "a space before": " helper",
     "a space after": "helper ", "another case": "HELPER", "a longer one": "helper2", "a shorter one": "helpe",
-    "a tab": "helper\t", "a newline": "helper\n", "like the JSON of it": '"helper"', "a zero-width space": "helper\u200b",
+    "a tab": "helper\t", "a newline": "helper\n", "like the JSON of it": '"helper"',
+    "a zero-width space": "helper\u200b",
     "a look-alike letter": "h\u0435lper", "unknown": "nobody-knows", "too long": "x" * 2049, "the class": "ruleless",
-    "the JSON null as text": "null", "percent": "%", "underscore": "helpe_", "a quote": "helper'", "a backslash": "helper\\",
+    "the JSON null as text": "null", "percent": "%", "underscore": "helpe_", "a quote": "helper'",
+    "a backslash": "helper\\",
 }  # fmt: skip
 _WRONG_PERSONS: dict[str, Any] = {
     "empty": "", "a number": 7, "null": None, "true": True, "a list": [ANN], "an object": {"sub": ANN}, "a word": "ann",
@@ -265,16 +269,20 @@ DOCUMENTS = {
     "a raw newline in a string": json.dumps(helper())[:-1] + ', "x": "\n"}', "a leading zero": '{"x": 07}',
     "a byte order mark": "\ufeff" + json.dumps(helper()), "no colon": '{"sub" "x"}', "a plus": '{"x": +1}',
     "a point": '{"x": 1.}', "deep brackets": "[" * 100_000, "deep braces": '{"a":' * 100_000,
-    "deep and closed": "[" * 100_000 + "]" * 100_000, "deep inside": json.dumps(helper())[:-1] + ',"x":' + "[" * 100_000,
-    "a word cut": '{"x": tru}', "words joined": '{"x": truefalse}', "two values": '{"x": 1 2}', "two strings": '{"x": "a" "b"}',
-    "a minus alone": '{"x": -}', "an unquoted value": '{"x": y}', "a string cut": '{"x": "', "null and object": "null{}",
+    "deep and closed": "[" * 100_000 + "]" * 100_000,
+    "deep inside": json.dumps(helper())[:-1] + ',"x":' + "[" * 100_000,
+    "a word cut": '{"x": tru}', "words joined": '{"x": truefalse}', "two values": '{"x": 1 2}',
+    "two strings": '{"x": "a" "b"}',
+    "a minus alone": '{"x": -}', "an unquoted value": '{"x": y}', "a string cut": '{"x": "',
+    "null and object": "null{}",
 }  # fmt: skip
 _URLS = {
     "": 6, "tools": 6, "tools/": 6, "tools?x=1": 6, "...": 6, "a..b": 6, "a/.hidden": 6, "~!$&'()*+,;=:@-_.": 6,
     "a%20b": 6, "exact": 5, "EXACT": 6, "exact/": 6, "x" * (2048 - len("https://claude.ai/mcp/")): 6,
     "x" * (2049 - len("https://claude.ai/mcp/")): 0, "..": 0, ".": 0, "../evil": 0, "./x": 0, "a/../b": 0, "a/./b": 0,
     "a/..": 0, "a/.": 0, "..?x": 0, ".?x": 0, "a/..?x": 0, "%2e%2e/evil": 0, "%2E%2E/evil": 0, "a%2fb": 0, "a%2Fb": 0,
-    "a%5cb": 0, "a%5Cb": 0, "a\\b": 0, "..\\evil": 0, "a#b": 0, "#": 0, "a b": 0, " ": 0, "a\tb": 0, "a\nb": 0, "a\x7fb": 0,
+    "a%5cb": 0, "a%5Cb": 0, "a\\b": 0, "..\\evil": 0, "a#b": 0, "#": 0, "a b": 0, " ": 0, "a\tb": 0, "a\nb": 0,
+    "a\x7fb": 0,
     "ünï": 0, "a\u200bb": 0, "a\u3002b": 0, "registered": 0,
 }  # fmt: skip
 _LOOKALIKES = (
@@ -286,19 +294,25 @@ _LOOKALIKES = (
 )  # fmt: skip
 # the scope claim, and whether notes:read is held (1), notes:read and tags:read are (9), or the token isn't live (None)
 _SCOPES: dict[str, tuple[Any, tuple[int, ...] | None]] = {
-    "one word": ("notes:read", (1,)), "among others": ("a notes:read b", (1,)), "twice": ("notes:read notes:read", (1,)),
+    "one word": ("notes:read", (1,)), "among others": ("a notes:read b", (1,)),
+    "twice": ("notes:read notes:read", (1,)),
     "spaces round": ("  notes:read  ", (1,)), "first and last": ("notes:read tags:read", (1, 9)),
-    "implied": ("notes:write", (1,)), "implied twice": ("notes:admin", (1,)), "implied and one": ("notes:admin tags:read", (1, 9)),
-    "undeclared": ("openid profile", ()), "empty": ("", ()), "a space": (" ", ()), "a longer word": ("notes:reader", ()),
+    "implied": ("notes:write", (1,)), "implied twice": ("notes:admin", (1,)),
+    "implied and one": ("notes:admin tags:read", (1, 9)),
+    "undeclared": ("openid profile", ()), "empty": ("", ()), "a space": (" ", ()),
+    "a longer word": ("notes:reader", ()),
     "a shorter word": ("notes:rea", ()), "a prefix of it": ("notes", ()), "one before": ("xnotes:read", ()),
-    "another case": ("NOTES:READ", ()), "a tab between": ("notes:read\ttags:read", ()), "a newline between": ("a\nnotes:read", ()),
+    "another case": ("NOTES:READ", ()), "a tab between": ("notes:read\ttags:read", ()),
+    "a newline between": ("a\nnotes:read", ()),
     "a no-break space": ("a\u00a0notes:read", ()), "commas": ("notes:read,tags:read", ()), "a wildcard": ("*", ()),
-    "notes:*": ("notes:*", ()), "percent": ("notes:%", ()), "quoted": ('"notes:read"', ()), "cut in two": ("notes: read", ()),
+    "notes:*": ("notes:*", ()), "percent": ("notes:%", ()), "quoted": ('"notes:read"', ()),
+    "cut in two": ("notes: read", ()),
     "a list": (["notes:read"], (1,)), "a list of two": (["tags:read", "notes:read"], (1, 9)), "an empty list": ([], ()),
     "implied in a list": (["notes:admin"], (1,)), "words in one element": (["notes:read tags:read"], ()),
     "a number in a list": (["notes:read", 7], None), "null in a list": (["notes:read", None], None),
     "a list in a list": (["notes:read", ["x"]], None), "a list within": ([["notes:read"]], None),
-    "an object in a list": (["notes:read", {}], None), "a number": (7, None), "null": (None, None), "true": (True, None),
+    "an object in a list": (["notes:read", {}], None), "a number": (7, None), "null": (None, None),
+    "true": (True, None),
     "an object": ({"notes:read": True}, None), "an empty object": ({}, None),
 }  # fmt: skip
 
@@ -349,7 +363,9 @@ def _claims_cases() -> Iterator[Case]:
     yield case("no scope claim, none asked for", ann(client_id="noscope"), 8)
     yield from _registry_cases()
     for rest, row in _URLS.items():
-        yield case(f"url ends in {rest[:30]!r}", ann(client_id="https://claude.ai/mcp/" + rest), *([row] if row else []))
+        yield case(
+            f"url ends in {rest[:30]!r}", ann(client_id="https://claude.ai/mcp/" + rest), *([row] if row else [])
+        )
     for url in _LOOKALIKES:
         yield case(f"look-alike {url}", ann(client_id=url))
 
@@ -407,7 +423,8 @@ def _nested_cases() -> Iterator[Case]:
         yield case(f"user is {name}", {"user": value, "app": app})
         yield case(f"flags is {name}", {**person, "app": app, "flags": value}, 1)
         yield case(f"beta is {name}", {**person, "app": app, "flags": {"beta": value}}, *((1, 3) if value is True else (1,)))  # fmt: skip
-    for name, value in {"a text": "2", "a fraction": 2.5, "null": None, "large": 3_000_000_000, "a list": [2]}.items():
+    tenants: dict[str, Any] = {"a text": "2", "a fraction": 2.5, "null": None, "large": 3_000_000_000, "a list": [2]}
+    for name, value in tenants.items():
         yield case(f"tenant is {name}", {**person, "app": {**app, "tenant": value}}, 1)
     yield case("tenant is 2.0", json.dumps({**person, "app": {**app, "tenant": 2.0}}), 1)
     yield case("tenant is 20e-1", json.dumps({**person, "app": {**app, "tenant": 0}}).replace('"tenant": 0', '"tenant": 0.2e1'), 1, 2)  # fmt: skip
@@ -416,7 +433,8 @@ def _nested_cases() -> Iterator[Case]:
 def _consent_cases() -> Iterator[Case]:
     for client, sees in {
         "helper": (1, 5), "writer": (1, 2, 5), "revoked": (), "expired": (), "lasting": (1, 5), "united": (1, 3, 5),
-        "half": (1, 5), "bobs": (), "tabs": (5,), "upper": (5,), "part": (5,), "none": (5,), "empty": (5,), "many": (1, 5),
+        "half": (1, 5), "bobs": (), "tabs": (5,), "upper": (5,), "part": (5,), "none": (5,), "empty": (5,),
+        "many": (1, 5),
         "nobodys": (), "ungranted": (), "HELPER": (),
     }.items():  # fmt: skip
         yield Case("consent narrows", client, ann(client_id=client), sees)
@@ -473,13 +491,14 @@ def _person_cases() -> Iterator[Case]:
             yield Case(f"person {kind}", f"{value}, client", '{"client_id":"helper","sub":' + value + "}", sees)
 
     numbers: dict[str, tuple[int, ...]] = {
-        "7": (1,), "1e2": (2,), "100": (2,), "-1": (3,), "0": (4,), "-0": (4,), "7.0": (), "7.5": (), '"7"': (), "true": (),
+        "7": (1,), "1e2": (2,), "100": (2,), "-1": (3,), "0": (4,), "-0": (4,), "7.0": (), "7.5": (), '"7"': (),
+        "true": (),
         "null": (), "[7]": (), "{}": (), "1e30": (), "9223372036854775808": (), "-9223372036854775809": (),
     }  # fmt: skip
     yield from cases("integer", numbers | {"2147483647": (5,), "2147483648": (), "-2147483649": ()})
     yield from cases("bigint", numbers | {"9223372036854775807": (5,), "-9223372036854775808": (6,)})
     texts = {'"7"': (1,), '"Ann"': (2,), '"ann"': (), '" "': (3,), '""': (), "7": (), "null": (), '"null"': (6,)}
-    yield from cases("text", texts | {"\"'; drop table notes; --\"": (7,), '["Ann"]': (), "true": ()})
+    yield from cases("text", texts | {'"\'; drop table notes; --"': (7,), '["Ann"]': (), "true": ()})
 
 
 CASES = (

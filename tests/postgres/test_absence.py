@@ -1,5 +1,7 @@
 """Person policies in which a missing row counts: refused, since a client would see more than its person does."""
 
+# ruff: noqa: E501 - SQL and policies read better unbroken
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -201,6 +203,22 @@ def test_positive_reads_are_accepted(condition, app):
     person = app.sees(ann())
     assert person
     assert set(app.sees(helper())) <= set(person)
+
+
+def test_a_table_that_gains_hands_it_on(app):
+    """An uncovered table whose policy reads by absence is refused, since a positive read of it gains as well."""
+    app.run(
+        f"""create table app.allowed (note integer); insert into app.allowed values (1), (2);
+        alter table app.allowed enable row level security; grant select on app.allowed to authenticated;
+        create policy free on app.allowed using ({GAINS["not exists"].replace("notes.id", "allowed.note")});
+        create policy people on notes for select using (exists (select from app.allowed a where a.note = notes.id))"""
+    )
+    assert app.sees(ann()) == [2]
+    assert codes(app, FILE) == {"gain-by-absence"}
+    app.install(FILE, ACCEPT)
+    assert app.sees(ann()) == [2]
+    assert app.sees(helper()) == [1, 2]
+    assert codes(app, READ_AS_PERSON) == set()
 
 
 def test_a_quota_on_its_own_table(app):

@@ -1,5 +1,7 @@
 """Plans as Alembic revisions, through Alembic's own commands: up, down, up again, offline, and beside other revisions."""
 
+# ruff: noqa: E501 - SQL and policies read better unbroken
+
 from __future__ import annotations
 
 import argparse
@@ -25,7 +27,9 @@ from tests.postgres.scratch import ANN, HEAD, NOTES, Scratch, ann, helper, scrat
 
 pytestmark = pytest.mark.postgres
 
-FILE = HEAD + r"""
+FILE = (
+    HEAD
+    + r"""
 scopes: {"n:r": {text: t}, "100%s": {text: t}}
 sets: {mine: {type: uuid, query: "select owner from public.notes where owner = token.person and ':a %s {x}' <> ''"}}
 tables:
@@ -36,6 +40,7 @@ tables:
       - {who: helper, allow: select, scope: "n:r", rows: "status in ('open', 'a:b', '100%s', '%(x)s', '{y}', 'back\\slash', '\"\"\"', '::z', '\\:q')"}
   public.alembic_version: {}
 """
+)
 
 
 class Revisions:
@@ -46,7 +51,7 @@ class Revisions:
         self.ini = directory / "alembic.ini"
 
     def config(self, url: str, *x: str, out: io.StringIO | None = None) -> Config:
-        config = Config(str(self.ini), stdout=io.StringIO(), **({"output_buffer": out} if out else {}))
+        config = Config(str(self.ini), stdout=io.StringIO(), output_buffer=out)
         config.cmd_opts = argparse.Namespace(x=[f"url={url}", *x])
         return config
 
@@ -155,7 +160,6 @@ def test_a_direct_plan_makes_the_same(scratch, server, revisions):
         assert manifest(other) == manifest(scratch)
 
 
-
 def test_offline_sql_makes_the_same(each_server: Server, revisions):
     """`alembic upgrade --sql`, run as a script, leaves the same catalog and manifest as the upgrade itself."""
     with scratch_on(each_server) as online, scratch_on(each_server) as offline:
@@ -242,7 +246,9 @@ def test_down_and_up_again(scratch, revisions):
         assert scratch.run("select from pg_namespace where nspname = 'mcp_rls'") == []
         assert scratch.run(privileges) == before
         assert scratch.run("select relrowsecurity from pg_class where relname = 'notes'") == [(True,)]
-        assert scratch.run("select policyname from pg_policies where tablename = 'notes'") == [("mcp_rls: notes as before",)]
+        assert scratch.run("select policyname from pg_policies where tablename = 'notes'") == [
+            ("mcp_rls: notes as before",)
+        ]
         assert scratch.sees(helper()) == scratch.sees(ann()) == [1, 2, 3]
 
 

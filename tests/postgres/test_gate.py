@@ -1,5 +1,7 @@
 """What a token opens: class, life, scopes, direct sessions and nobody; malformed claims close and never raise."""
 
+# ruff: noqa: E501 - SQL and policies read better unbroken
+
 from __future__ import annotations
 
 from collections import defaultdict
@@ -38,7 +40,7 @@ def test_a_token_sees_what_its_claims_open(case, worlds):
 
 def test_every_denial_has_an_allowed_twin():
     """In each world something is seen in every role and by every class, so a denial isn't for want of rows."""
-    seen = defaultdict(set)
+    seen: dict[str, set[int]] = defaultdict(set)
     for case in CASES:
         seen[case.world].update(case.sees)
     assert {world for world, rows in seen.items() if rows} == set(WORLDS)
@@ -205,7 +207,12 @@ tables: {public.notes: {clients: [{who: helper, allow: select}]}, public.apps: {
 """
     )
     count = b"select count(*) from notes"
-    for ending in ("update grants set off = true", "delete from grants", "update apps set ok = null", "delete from apps"):
+    for ending in (
+        "update grants set off = true",
+        "delete from grants",
+        "update apps set ok = null",
+        "delete from apps",
+    ):
         with scratch.token(helper()) as session:
             assert session.execute(count).fetchone() == (3,)
             session.execute("set local role none")
@@ -257,7 +264,8 @@ scopes: {{"n:r": {{text: t}}}}
     "setting",
     [
         "standard_conforming_strings = off", "transform_null_equals = on", "array_nulls = off", "backslash_quote = on",
-        "escape_string_warning = off", "plpgsql.extra_errors = 'all'", "plpgsql.extra_warnings = 'all'", "row_security = on",
+        "escape_string_warning = off", "plpgsql.extra_errors = 'all'", "plpgsql.extra_warnings = 'all'",
+        "row_security = on",
         "search_path = pg_temp, public", "xmloption = document", "datestyle = 'SQL, DMY'", "client_encoding = 'LATIN1'",
         "extra_float_digits = -15", "bytea_output = 'escape'", "intervalstyle = iso_8601", "work_mem = '64kB'",
         "plan_cache_mode = force_generic_plan", "constraint_exclusion = on",
@@ -274,7 +282,7 @@ def test_no_setting_changes_what_the_functions_mean(setting, server):
             HEAD.replace(
                 "classes: {helper: {match: {ids: [helper]}}}",
                 'classes: {urls: {match: {client_id_url_prefix: "https://x.example/"}},'
-                ' partners: {match: {registry: {table: public.apps, id: id, where: "off_at is null and path like \'a%\'"}}}}',
+                " partners: {match: {registry: {table: public.apps, id: id, where: \"off_at is null and path like 'a%'\"}}}}",
             )
             + r"""
 sets: {wild: {type: text, query: "select id from public.apps where path like E'a\\\\_b' and token.person is not null"}}
@@ -286,7 +294,8 @@ tables:
         )
         for claims, rows in (
             (ann(), [1]), (ann(client_id="https://x.example/a"), [1]), (ann(client_id="https://x.example/../a"), []),
-            (ann(client_id="https://x.example/a\\b"), []), (ann(client_id="partner"), [1]), (ann(client_id="wrong"), []),
+            (ann(client_id="https://x.example/a\\b"), []), (ann(client_id="partner"), [1]),
+            (ann(client_id="wrong"), []),
         ):  # fmt: skip
             with psycopg.connect(scratch.url, autocommit=True) as connection:
                 fresh = Scratch(scratch.url, connection)
@@ -326,7 +335,11 @@ def test_a_token_role_cannot_use_the_schema(scratch):
     scratch.run(NOTES)
     scratch.install("tables: {public.notes: {clients: [{who: helper, allow: select}]}}")
     assert scratch.sees(helper()) == [1, 2, 3]
-    for statement in ("select mcp_rls.gate('authenticated', '{}')", "select * from mcp_rls.manifest", "create table mcp_rls.x()"):
+    for statement in (
+        "select mcp_rls.gate('authenticated', '{}')",
+        "select * from mcp_rls.manifest",
+        "create table mcp_rls.x()",
+    ):
         assert str(scratch.ask(ann(), statement)).startswith("42501 permission denied for schema mcp_rls")
 
 

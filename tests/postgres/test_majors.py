@@ -1,5 +1,7 @@
 """The same answers on every PostgreSQL found: the usual server and each other major version on this machine."""
 
+# ruff: noqa: E501 - SQL and policies read better unbroken
+
 from __future__ import annotations
 
 import json
@@ -73,7 +75,9 @@ def _broken(chance: random.Random, text: str) -> str:
     """The document with a few characters changed: mostly no JSON any more, sometimes still."""
     for _ in range(chance.randrange(1, 4)):
         at = chance.randrange(len(text) + 1)
-        put = chance.choice(["", "", *'"{}[],:\\ \n0123456789.eE+-tfnu', "null", "true", '""', r"\u00", r"\ud83d", "\x01", "\x7f"])
+        put = chance.choice(
+            ["", "", *'"{}[],:\\ \n0123456789.eE+-tfnu', "null", "true", '""', r"\u00", r"\ud83d", "\x01", "\x7f"]
+        )
         text = text[:at] + put + text[at + chance.randrange(3) :]
     return text
 
@@ -120,3 +124,36 @@ def test_broken_documents_are_no_claims_and_no_error(reader):
         assert same or not read, document
         valid += read
     assert 50 < valid < len(documents) - 500
+
+
+# --- plans that are kept, and plans that are shared out
+
+
+def test_a_prepared_statement_follows_the_claims(each_scratch):
+    """One plan, run for a client, its person and the client again: each has its own rows."""
+    each_scratch.run(NOTES)
+    each_scratch.install("tables: {public.notes: {clients: [{who: helper, allow: select, rows: \"status = 'open'\"}]}}")
+    with each_scratch.token(helper()) as session:
+        session.execute("set local plan_cache_mode = force_generic_plan")
+        session.execute("prepare everything as select id from public.notes order by id")
+        for claims, ids in ((helper(), [1, 3]), (ann(), [1, 2, 3]), (ann(client_id="x"), []), (helper(), [1, 3])):
+            session.execute("select set_config('request.jwt.claims', %s, true)", (json.dumps(claims),))
+            assert [i for (i,) in session.execute("execute everything").fetchall()] == ids
+        session.execute("deallocate everything")
+
+
+def test_parallel_workers_agree(each_scratch):
+    """The functions are safe in a parallel plan: the same answers, malformed claims included, and no error."""
+    each_scratch.run(NOTES + "insert into notes select n, null, 'open' from generate_series(4, 3000) n; analyze notes")
+    each_scratch.install(
+        'sets: {mine: {type: integer, query: "select id from public.notes where owner = token.person"}}\n'
+        'tables: {public.notes: {clients: [{who: helper, allow: select, rows: "id in mine"}]}}'
+    )
+    major = each_scratch.connection.info.server_version // 10000
+    force = "debug_parallel_query" if major >= 16 else "force_parallel_mode"
+    settings = f"set local {force} = on; set local parallel_setup_cost = 0; set local parallel_tuple_cost = 0; set local min_parallel_table_scan_size = 0"
+    count = "select count(*) from public.notes"
+    for claims, rows in ((ann(), 3000), (helper(), 2), ("{", 0), ("[" * 50_000, 0), (ann(client_id=""), 0)):
+        plan = each_scratch.ask(claims, *settings.split("; "), f"explain {count}")
+        assert "Gather" in str(plan)
+        assert each_scratch.ask(claims, *settings.split("; "), count) == [rows]
