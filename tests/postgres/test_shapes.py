@@ -46,4 +46,4 @@ def test_each_class_sees_its_own_rows(condition, scratch: Scratch):
         assert scratch.sees(ann(client_id=f"id-{n}"), table="public.parcels") == [n]
         assert scratch.ask(ann(client_id=f"id-{n}"), "update public.parcels set owner = owner") == 1
     assert scratch.sees(ann(client_id="id-0"), table="public.parcels") == []
-    assert len(scratch.sees(ann(), table="public.parcels")) == 40
+    assert scratch.sees(ann(), table="public.parcels") == list(range(1, 41))
