@@ -81,7 +81,7 @@ def function(
 # objects fold to 0 from the inside out. It may take a valid but odd document for a bad one (closed), never the reverse.
 _STRING = r""""(?:[^"\\\x01-\x1f]|\\["\\/bfnrt]|\\u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}"""
 _STRING += r'''|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*"'''
-_SCALAR = r"""(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:[.][0-9]{1,99})?(?:[eE][+-]?[0-9]{1,2})?"""
+_SCALAR = r"""(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:[.][0-9]{1,99})?(?:[eE][+-]?[0-9]{1,4})?"""
 _SCALAR += r"""|true|false|null)(?![0-9a-zA-Z.+"-])"""
 _FOLDABLE = r"""\[(?:(?:0|"")(?:,(?:0|""))*)?\]|\{(?:"":(?:0|"")(?:,"":(?:0|""))*)?\}"""
 _BLANK = r"[ \t\r\n]+"

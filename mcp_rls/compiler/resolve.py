@@ -240,9 +240,21 @@ class _Resolver:
         for condition in (rule.rows, rule.check):
             if condition is not None and condition.raw and facts is not None:
                 self.raw_reads(condition, facts, people=not rule.who)
+        if not rule.who and any(self._names_client(expr) for expr in (rows, check)):
+            message = (
+                "a people rule that reads token.client admits to a client what its person, acting directly, never sees"
+            )
+            self.diagnostics.error("client-in-people-rule", message, rule.span, "limit clients under `clients:`")
         if rule.who and not rule.scopes and not self._read_as_person(rule):
             self.diagnostics.note("rule-without-scope", "this rule needs no scope", rule.span)
         return ResolvedRule(rule.commands, rule.who, frozenset(rule.scopes), rows, check, rule.span)
+
+    def _names_client(self, expr: e.Expr) -> bool:
+        """Whether it reads token.client, by itself or through a set."""
+        sets = {node.name for node in expr.walk() if isinstance(node, e.SetValues)}
+        queries = [self.policies.sets[name].query.lower() for name in sets if name in self.policies.sets]
+        parts = [part for node in expr.walk() if isinstance(node, e.Raw) for part in node.parts]
+        return e.Token("client") in (*expr.walk(), *parts) or any("token.client" in query for query in queries)
 
     def _read_as_person(self, rule: Rule) -> bool:
         return any(t.clients == "read_as_person" and t.span == rule.span for t in self.policies.tables.values())

@@ -67,6 +67,7 @@ def install(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
     Raises Invalid for errors in the policies, Refused when the database stands against it.
     """
     with _refusals(LOCK_TIMEOUT), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
+        _alone(conn)
         prepared = prepare(conn, policies, accept)
         _execute(conn, prepared.plan)
         _verify(conn, prepared.resolved)
@@ -87,12 +88,17 @@ def apply_plan(
     for longer than `lock_timeout`, or a lock could not be had in that time.
     """
     with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
-        conn.execute("select pg_advisory_xact_lock(hashtext('mcp_rls.apply'))")
+        _alone(conn)
         prepared = prepare(conn, policies)
         if (prepared.plan.before, prepared.plan.after) != (expected.before, expected.after):
             raise Refused("the database changed since this plan was made; plan again")
         _execute(conn, expected, progress)
         _verify(conn, prepared.resolved)
+
+
+def _alone(conn: Connection) -> None:
+    """Waits for another apply to end, as long as for any lock."""
+    conn.execute("select pg_advisory_xact_lock(hashtext('mcp_rls.apply'))")
 
 
 @contextmanager

@@ -51,7 +51,7 @@ begin
     shape := regexp_replace(raw, E'"(?:[^"\\\\\\x01-\\x1f]|\\\\["\\\\/bfnrt]|\\\\u(?!0000|[dD][89a-fA-F])[0-9a-fA-F]{4}|\\\\u[dD][89abAB][0-9a-fA-F]{2}\\\\u[dD][c-fC-F][0-9a-fA-F]{2})*"', '""', 'g');
     if shape ~ E'[0-9a-zA-Z".+-][ \\t\\r\\n]+[0-9a-zA-Z".+-]|"{4}' then return null; end if;
     shape := regexp_replace(shape, E'[ \\t\\r\\n]+', '', 'g');
-    shape := regexp_replace(shape, '(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:[.][0-9]{1,99})?(?:[eE][+-]?[0-9]{1,2})?|true|false|null)(?![0-9a-zA-Z.+"-])', '0', 'g');
+    shape := regexp_replace(shape, '(?<![0-9a-zA-Z.+"-])(?:-?(?:0|[1-9][0-9]{0,99})(?:[.][0-9]{1,99})?(?:[eE][+-]?[0-9]{1,4})?|true|false|null)(?![0-9a-zA-Z.+"-])', '0', 'g');
     loop
       folded := regexp_replace(shape, E'\\[(?:(?:0|"")(?:,(?:0|""))*)?\\]|\\{(?:"":(?:0|"")(?:,"":(?:0|""))*)?\\}', '0', 'g');
       exit when folded = shape;
@@ -101,7 +101,7 @@ begin
 end
 $mcp_rls$""",
         "revoke all on function mcp_rls.record(jsonb) from public",
-        r"""select mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "7f01747b480069890b39f10412b3b577", "place": ""}, {"object": "function mcp_rls.printed()", "source": "208ad3486311c69d562e2508a8252ae3", "place": ""}, {"object": "function mcp_rls.record(jsonb)", "source": "19013604468d7302a028f5e9fec91652", "place": ""}]')""",
+        r"""select mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": ""}, {"object": "function mcp_rls.printed()", "source": "208ad3486311c69d562e2508a8252ae3", "place": ""}, {"object": "function mcp_rls.record(jsonb)", "source": "19013604468d7302a028f5e9fec91652", "place": ""}]')""",
         "select set_config('search_path', current_setting('mcp_rls.search_path'), true), set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true), set_config('standard_conforming_strings', current_setting('mcp_rls.standard_conforming_strings'), true)",
     ):
         op.execute(sa.text(statement.replace(":", r"\:")))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -285,6 +286,24 @@ def test_a_lock_that_is_not_to_be_had_is_refused(how, scratch, monkeypatch):
             carry()
         assert snapshot(scratch) == before
     carry()
+    assert scratch.left(FILE) == []
+
+
+def test_of_several_at_once_one_carries_out(scratch):
+    """The others find nothing left to do, or are refused; in the end the file holds, and no error is of another kind."""
+    scratch.run(NOTES)
+    wanted = policies(FILE)
+
+    def carry(_: int) -> bool | str:
+        with psycopg.connect(scratch.url, autocommit=True, prepare_threshold=None) as connection:
+            try:
+                return bool(apply.install(connection, wanted))
+            except Refused:
+                return "refused"
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(carry, range(3)))
+    assert answers.count(True) == 1
     assert scratch.left(FILE) == []
 
 
