@@ -195,12 +195,9 @@ class _Resolver:
                 for table in covered(self.policies, self.catalog)
                 if table.owner in theirs and not (table.force or self._forced(table.name))
             ]
-            faults = [
-                ("is a superuser", role.superuser),
-                ("has BYPASSRLS", role.bypass_rls),
-                (f'owns table "{owned[0]}"' if owned else "", bool(owned)),
-            ]
-            for fault in (text for text, holds in faults if holds):
+            faults = [f'owns table "{name}"' for name in owned[:1]]
+            faults += ["has BYPASSRLS or is a superuser"] if role.superuser or role.bypass_rls else []
+            for fault in faults:
                 self.diagnostics.error(
                     "unbound-role",
                     f'token role "{role.name}" {fault}, so row security does not bind it',
@@ -241,10 +238,8 @@ class _Resolver:
             if condition is not None and condition.raw and facts is not None:
                 self.raw_reads(condition, facts, people=not rule.who)
         if not rule.who and any(self._names_client(expr) for expr in (rows, check)):
-            message = (
-                "a people rule that reads token.client admits to a client what its person, acting directly, never sees"
-            )
-            self.diagnostics.error("client-in-people-rule", message, rule.span, "limit clients under `clients:`")
+            message = "this rule for people admits by token.client, which a direct session hasn't got"
+            self.diagnostics.note("client-in-people-rule", message, rule.span)
         if rule.who and not rule.scopes and not self._read_as_person(rule):
             self.diagnostics.note("rule-without-scope", "this rule needs no scope", rule.span)
         return ResolvedRule(rule.commands, rule.who, frozenset(rule.scopes), rows, check, rule.span)
