@@ -70,10 +70,13 @@ def resolve(
     catalog: Catalog | None,
     diagnostics: Diagnostics,
     accept: frozenset[str] = frozenset(),
+    *,
+    partial: bool = False,
 ) -> ResolvedPolicies | None:
     """The policies ready to lower, or None after saying what stands against it.
 
-    `accept` names codes whose errors are let through: for tests that show what would happen.
+    `accept` names codes whose errors are let through: for tests that show what would happen. `partial`: what could be
+    resolved is handed on in spite of errors, for further checks; it is never to be lowered.
     """
     found = Diagnostics()
     resolver = _Resolver(policies, catalog, found)
@@ -84,7 +87,7 @@ def resolve(
         gain_by_absence(policies, catalog, found)
     kept = [d for d in found if d.code not in accept]
     diagnostics.extend(kept)
-    return None if any(d.severity.label == "error" for d in kept) else result
+    return None if not partial and any(d.severity.label == "error" for d in kept) else result
 
 
 @dataclass

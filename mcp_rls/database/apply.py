@@ -46,7 +46,7 @@ def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
     """
     diagnostics = Diagnostics()
     catalog = read_catalog(conn)
-    resolved = resolve(policies, catalog, diagnostics, accept)
+    resolved = resolve(policies, catalog, diagnostics, accept, partial=True)
     if resolved is not None:
         typecheck(conn, resolved, diagnostics)
     if resolved is None or diagnostics.has_errors:

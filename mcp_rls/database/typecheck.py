@@ -36,19 +36,27 @@ def _queries(resolved: ResolvedPolicies) -> Iterator[tuple[str, Span]]:
     for table in resolved.tables:
         for rule in (*(table.people or ()), *table.clients):
             for condition in (rule.rows, rule.new_row):
-                if condition != e.TRUE and (table.table, condition) not in done:
+                known = _known(resolved, table.table, condition)
+                if known and condition not in (e.TRUE, e.FALSE) and (table.table, condition) not in done:
                     done.add((table.table, condition))
                     yield _where(policies, table.table, condition), rule.span
     for name, condition in resolved.where.items():
         registry = policies.classes[name].registry if name in policies.classes else None
         source = registry or policies.consent
         assert source is not None
-        yield _where(policies, source.table, condition), source.span
+        if _known(resolved, source.table, condition):
+            yield _where(policies, source.table, condition), source.span
     for name, parts in resolved.set_queries.items():
         definition = policies.sets[name]
         query = "".join(p if isinstance(p, str) else e.render(p, _typed_null(policies)) for p in parts)
         # compared, not cast: a cast would take any text for a number, until a row comes along that isn't one
         yield f"select null::{definition.type} = any (array(select s.member from ({query}) s(member)))", definition.span
+
+
+def _known(resolved: ResolvedPolicies, table: TableName, condition: e.Expr) -> bool:
+    """Whether the table and the columns of the condition exist; what doesn't was reported already."""
+    facts = resolved.catalog.tables.get(table) if resolved.catalog else None
+    return facts is not None and e.columns(condition) <= {column.name for column in facts.columns}
 
 
 def _where(policies: PolicySet, table: TableName, condition: e.Expr) -> str:
