@@ -59,7 +59,7 @@ def write_revision(config_file: Path, message: str, up: Plan, down: Plan, *, dat
         head="head",
         upgrades=body(up),
         downgrades=body(down, guarded=True),
-        imports="from alembic import context" if down.opens else "",
+        imports="from alembic import context, util" if down.opens else "",
     )
     if script is None:
         raise CommandError("Alembic wrote no revision")
@@ -120,7 +120,7 @@ def _guard(way: Plan) -> list[str]:
     opened = "; ".join(o.words for o in way.opens[:5]) + (" ..." if len(way.opens) > 5 else "")
     return [
         'if context.get_x_argument(as_dictionary=True).get("mcp_rls_open") != "yes":',
-        f"    raise RuntimeError({_quoted(f'this downgrade opens, and needs -x mcp_rls_open=yes: {opened}')})",
+        f"    raise util.CommandError({_quoted(f'this downgrade opens, and needs -x mcp_rls_open=yes: {opened}')})",
     ]
 
 

@@ -207,7 +207,7 @@ def alembic(project: Path, database: str, *arguments: str, code: int = 0) -> str
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == code, ran.stderr
-    return ran.stderr
+    return ran.stdout + ran.stderr
 
 
 def test_revision_writes_what_alembic_then_applies(project: Path, database: str):
@@ -222,7 +222,7 @@ def test_revision_writes_what_alembic_then_applies(project: Path, database: str)
     alembic(project, database, "upgrade", "head")
     assert "no revision written" in run("revision", policies, "-m", "second", *place).stdout
     assert len(list((project / "migrations" / "versions").glob("*.py"))) == 2
-    assert "mcp_rls_open=yes" in alembic(project, database, "downgrade", "base", code=1)
+    assert "mcp_rls_open=yes" in alembic(project, database, "downgrade", "base", code=255)
     alembic(project, database, "-x", "mcp_rls_open=yes", "downgrade", "base")
     with psycopg.connect(database) as connection:
         found = connection.execute(
