@@ -181,16 +181,6 @@ def _join(op: str, operands: tuple[Expr, ...], *, neutral: Expr, absorbing: Expr
     return flat[0] if len(flat) == 1 else Logic(op, tuple(flat))
 
 
-def conjuncts(expr: Expr) -> tuple[Expr, ...]:
-    """The parts that must all hold."""
-    return expr.operands if isinstance(expr, Logic) and expr.op == "and" else (expr,)
-
-
-def disjuncts(expr: Expr) -> tuple[Expr, ...]:
-    """The parts of which one must hold."""
-    return expr.operands if isinstance(expr, Logic) and expr.op == "or" else (expr,)
-
-
 def columns(expr: Expr) -> frozenset[str]:
     return frozenset(n.name for n in expr.walk() if isinstance(n, Col))
 

@@ -9,14 +9,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from mcp_rls.compiler.schema import LIST, MAPPING, WORD, PolicyFile, Raw
+from mcp_rls.compiler.schema import PolicyFile, Raw
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 from mcp_rls.document import Document
 from mcp_rls.node import Key
 
 ERROR_LIMIT = 1000  # of errors of shape that are told apart; past it the file is something else
 _HINT_BUDGET = 100_000  # comparisons of names; without it a large file of unknown names takes minutes
-_TAGS = frozenset({WORD, LIST, MAPPING})
 
 
 @dataclass
