@@ -13,7 +13,8 @@ from alembic.util import CommandError
 from sqlalchemy import create_engine, pool
 
 from mcp_rls.compiler.lower import as_before
-from mcp_rls.plan import Effect, Plan, plan
+from mcp_rls.effect import Effect
+from mcp_rls.plan import Plan, plan
 from mcp_rls.state import State, Switches
 
 # A revision runs in somebody else's transaction: what it sets, it puts back.

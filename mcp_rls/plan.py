@@ -19,22 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
 from itertools import groupby
 
+from mcp_rls import effect as effects
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
-from mcp_rls.compiler.helpers import INSTALL, UNINSTALL
+from mcp_rls.compiler.ledger import INSTALL, UNINSTALL
 from mcp_rls.compiler.lower import as_before
+from mcp_rls.compiler.meaning import NOBODY
+from mcp_rls.effect import Effect
 from mcp_rls.state import SCHEMA, Function, Policy, Privilege, State, Switches
-
-
-class Effect(Enum):
-    """What an operation can do to what sessions may see or change. What isn't proved to close counts as OPENS."""
-
-    OPENS = "opens"
-    CLOSES = "closes"
-    NEITHER = "neither"
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,7 @@ def _result_types_change(actual: State, desired: State) -> bool:
 
 def _shut(policy: Policy) -> Policy:
     using, check = (None if text is None else "false" for text in (policy.using, policy.check))
-    return replace(policy, using=using, check=check, source="")
+    return replace(policy, using=using, check=check, source="", meaning=NOBODY)
 
 
 def _is_as_before(policy: Policy) -> bool:
@@ -135,7 +129,7 @@ def same(one: Policy | Function, other: Policy | Function) -> bool:
     """Whether two objects of one name are known to be the same."""
     if one.source and one.source == other.source:
         return True
-    return replace(one, source="", place="") == replace(other, source="", place="")
+    return replace(one, source="", place="", meaning="") == replace(other, source="", place="", meaning="")
 
 
 @dataclass(frozen=True)
@@ -177,8 +171,11 @@ class _Difference:
                 statements = sql.create_function(wanted)
                 if known is not None and known.returns != wanted.returns:
                     statements = (sql.drop_function(known), *statements)
-                verb, effect = ("make", Effect.NEITHER) if known is None else ("replace", Effect.OPENS)
-                yield Operation(statements, f"{verb} {wanted.object}", effect, subject=wanted.object)
+                if known is None:
+                    yield Operation(statements, f"make {wanted.object}", Effect.NEITHER, subject=wanted.object)
+                else:
+                    said = effects.of_function(known.meaning, wanted.meaning)
+                    yield _operation(statements, f"replace {wanted.object}", said, subject=wanted.object)
 
     def gone_functions(self) -> Iterator[Operation]:
         for key, f in self.actual.functions.items():
@@ -220,13 +217,12 @@ class _Difference:
         for key, policy in self.desired.policies.items():
             known = self.actual.policies.get(key)
             if known is not None and not same(known, policy):
-                words = f"{policy.table}: change policy {policy.name!r}"
                 statements = _change(known, policy)
                 if len(statements) > 1:
                     statements = (*statements, sql.comment_on_policy(policy, _comment(policy)))
-                shut = {policy.using, policy.check} <= {None, "false"}
-                effect = Effect.CLOSES if shut else Effect.OPENS
-                yield Operation(statements, words, effect, EXCLUSIVE, policy.object)
+                words = f"{policy.table}: change policy {policy.name!r}"
+                said = _said(known, policy)
+                yield _operation(statements, words, said, lock=EXCLUSIVE, subject=policy.object)
 
     # --- switches and grants
 
@@ -242,14 +238,15 @@ class _Difference:
                 yield Operation(statements, words, effect, EXCLUSIVE, f"table {table}")
 
     def revokes(self) -> Iterator[Operation]:
-        for (table, role), names in _by_holder(self.actual.privileges - self.desired.privileges):
+        for (table, role, _), names in _by_holder(self.actual.privileges - self.desired.privileges):
             words = f"{table}: {role} loses {', '.join(names)}"
             yield Operation((sql.revoke(table, role, names),), words, Effect.CLOSES, subject=f"table {table}")
 
     def grants(self) -> Iterator[Operation]:
-        for (table, role), names in _by_holder(self.desired.privileges - self.actual.privileges):
-            words = f"{table}: {role} gets {', '.join(names)}"
-            yield Operation((sql.grant(table, role, names),), words, Effect.OPENS, subject=f"table {table}")
+        for (table, role, grantable), names in _by_holder(self.desired.privileges - self.actual.privileges):
+            words = f"{table}: {role} gets {', '.join(names)}" + (", and may pass it on" if grantable else "")
+            statement = sql.grant(table, role, names, grantable=grantable)
+            yield Operation((statement,), words, Effect.OPENS, subject=f"table {table}")
 
     # --- the manifest
 
@@ -258,23 +255,51 @@ class _Difference:
         if not self.desired.installed:
             return
         before, after = _ledger(self.actual), _ledger(self.desired)
-        noted = tuple((o, *row) for o, row in after.items() if o not in before or before[o][0] != row[0])
+        made = tuple((o, *row) for o, row in after.items() if o not in before or before[o][0] != row[0])
         gone = sorted((before.keys() | self.actual.recorded) - after.keys()) if self.actual.installed else []
-        statements = (*([sql.forget(tuple(gone))] if gone else []), *([sql.record(noted)] if noted else []))
+        statements = (*([sql.forget(tuple(gone))] if gone else []), *([sql.record(made)] if made else []))
         if statements:
-            yield Operation(statements, "note in the manifest what changed", Effect.NEITHER, subject=f"schema {SCHEMA}")
+            seen = (sql.note(self.desired.schemas, self.desired.roles),) if self.desired.schemas else ()
+            words = "note in the manifest what changed"
+            yield Operation((*statements, *seen), words, Effect.NEITHER, subject=f"schema {SCHEMA}")
 
 
-def _ledger(state: State) -> dict[str, tuple[str, str]]:
-    """Object, and its source and place."""
+def _operation(
+    statements: tuple[str, ...], words: str, said: list[effects.Said], *, lock: str = "", subject: str
+) -> Operation:
+    """An operation with what it changes told line by line."""
+    lines = [words, *(f"  {line}" for _, line in said)]
+    return Operation(statements, "\n".join(lines), effects.together(said), lock, subject)
+
+
+def _said(known: Policy, wanted: Policy) -> list[effects.Said]:
+    if {wanted.using, wanted.check} <= {None, "false"}:
+        return [(Effect.CLOSES, "shut, until what it calls is made anew")]
+    said = effects.of_policy(wanted.command, known.meaning, wanted.meaning)
+    before, after = set(known.roles), set(wanted.roles)
+    if (known.permissive, known.command) != (wanted.permissive, wanted.command):
+        return [(Effect.OPENS, "another kind of policy, or for another command")]
+    if before != after:
+        # a ceiling binds its roles, a permissive policy admits them
+        wider = after - before if wanted.permissive else before - after
+        effect = Effect.OPENS if wider else Effect.CLOSES
+        said = [*said, (effect, f"to {', '.join(wanted.roles)}; before: {', '.join(known.roles)}")]
+    return said
+
+
+def _ledger(state: State) -> dict[str, tuple[str, str, str]]:
+    """Object; its source, place and meaning."""
     things: list[Policy | Function] = [*state.functions.values(), *state.policies.values()]
-    made = {thing.object: (thing.source, thing.place) for thing in things}
-    return made | {p.object: ("revoked", "") for p in sorted(state.revoked)}
+    made = {thing.object: (thing.source, thing.place, thing.meaning) for thing in things}
+    return made | {p.object: ("revoked", "", "") for p in sorted(state.revoked)}
 
 
-def _by_holder(privileges: Iterable[Privilege]) -> Iterator[tuple[tuple[TableName, str], tuple[str, ...]]]:
-    for holder, group in groupby(sorted(privileges), lambda p: (p.table, p.role)):
-        yield holder, tuple(p.privilege for p in group)
+def _by_holder(privileges: Iterable[Privilege]) -> Iterator[tuple[tuple[TableName, str, bool], tuple[str, ...]]]:
+    def holder(p: Privilege) -> tuple[TableName, str, bool]:
+        return p.table, p.role, p.grantable
+
+    for key, group in groupby(sorted(privileges, key=holder), holder):
+        yield key, tuple(sql.on_column(p.privilege, p.column) for p in sorted(group))
 
 
 def _comment(policy: Policy) -> str:
@@ -282,7 +307,11 @@ def _comment(policy: Policy) -> str:
 
 
 def _ceiling_words(policy: Policy) -> str:
-    return "closed to clients" if policy.command == "all" else f"a ceiling on what clients may {policy.command}"
+    if policy.command == "all":
+        return "closed to clients"
+    who = effects.who_may(policy.meaning)
+    shown = ", ".join(who[:4]) + (f" and {len(who) - 4} more" if len(who) > 4 else "") or "none of them"
+    return f"a ceiling on what clients may {policy.command}: {shown}"
 
 
 def _change(known: Policy, wanted: Policy) -> tuple[str, ...]:

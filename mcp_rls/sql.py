@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 from mcp_rls.catalog import TableName
 from mcp_rls.state import SCHEMA, Function, Policy, Switches
@@ -127,8 +128,14 @@ def revoke(name: TableName, holder: str, privileges: tuple[str, ...]) -> str:
     return f"revoke {', '.join(privileges)} on table {table(name)} from {role(holder)}"
 
 
-def grant(name: TableName, holder: str, privileges: tuple[str, ...]) -> str:
-    return f"grant {', '.join(privileges)} on table {table(name)} to {role(holder)}"
+def grant(name: TableName, holder: str, privileges: tuple[str, ...], *, grantable: bool = False) -> str:
+    option = " with grant option" if grantable else ""
+    return f"grant {', '.join(privileges)} on table {table(name)} to {role(holder)}{option}"
+
+
+def on_column(privilege: str, column: str) -> str:
+    """A privilege as GRANT and REVOKE name it, on a column or ('') the whole table."""
+    return f"{privilege} ({ident(column)})" if column else privilege
 
 
 def revoke_blind(name: TableName, holders: tuple[str, ...]) -> tuple[str, ...]:
@@ -166,10 +173,18 @@ def drop_function(function: Function) -> str:
 # --- the manifest -----------------------------------------------------------------------------------------------------
 
 
-def record(entries: tuple[tuple[str, str, str], ...]) -> str:
-    """Notes (object, source, place) of what was just made, with what PostgreSQL prints for it."""
-    rows = [{"object": o, "source": source, "place": place} for o, source, place in entries]
+def record(entries: Iterable[tuple[str, str, str, str]]) -> str:
+    """Notes (object, source, place, meaning) of what was just made, with what PostgreSQL prints for it."""
+    rows = []
+    for object_, source, place, meaning in entries:
+        facts = {"facts": json.loads(meaning)} if meaning else {}
+        rows.append({"object": object_, "source": source, "place": place} | facts)
     return f"select {SCHEMA}.record({literal(json.dumps(rows, ensure_ascii=False))})"
+
+
+def note(schemas: tuple[str, ...], roles: tuple[str, ...]) -> str:
+    """Notes what else decides who reaches a row in these schemas."""
+    return f"select {SCHEMA}.note({array(schemas)}, {array(roles)})"
 
 
 def forget(objects: tuple[str, ...]) -> str:

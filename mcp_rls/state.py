@@ -39,6 +39,7 @@ class Function:
     execute: tuple[str, ...] = ()  # roles that may call it
     source: str = ""
     place: str = ""
+    meaning: str = ""  # what it says, as JSON: see compiler/meaning.py; '' where that isn't known
 
     @property
     def signature(self) -> str:
@@ -62,6 +63,7 @@ class Policy:
     check: str | None
     source: str = ""
     place: str = ""
+    meaning: str = ""  # what it says, as JSON: see compiler/meaning.py; '' where that isn't known
 
     @property
     def object(self) -> str:
@@ -84,21 +86,29 @@ class Switches:
 
 @dataclass(frozen=True, order=True)
 class Privilege:
-    """One table privilege that one role holds ('public' for PUBLIC)."""
+    """One privilege on a table that one role holds ('public' for PUBLIC), on one `column` of it or ('') on the whole.
+
+    `grantable`: WITH GRANT OPTION.
+    """
 
     table: TableName
     role: str
     privilege: str
+    column: str = ""
+    grantable: bool = False
 
     @property
     def object(self) -> str:
         """Its name in the manifest, from which `named` makes it again."""
-        return "privilege " + json.dumps([self.table.schema, self.table.name, self.role, self.privilege])
+        said = [self.table.schema, self.table.name, self.role, self.privilege]
+        if self.column or self.grantable:
+            said.append(self.column)
+        return "privilege " + json.dumps([*said, True] if self.grantable else said)
 
     @classmethod
     def named(cls, object_name: str) -> Privilege:
-        schema, table, role, privilege = json.loads(object_name.removeprefix("privilege "))
-        return cls(TableName(schema, table), role, privilege)
+        schema, table, role, privilege, *rest = json.loads(object_name.removeprefix("privilege "))
+        return cls(TableName(schema, table), role, privilege, *rest)
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,8 @@ class State:
     switches: Mapping[TableName, Switches] = field(default_factory=dict)
     privileges: frozenset[Privilege] = frozenset()
     revoked: frozenset[Privilege] = frozenset()  # taken away by us, given back on the way down
+    schemas: tuple[str, ...] = ()  # covered
+    roles: tuple[str, ...] = ()  # that tokens arrive as
     recorded: frozenset[str] = field(default=frozenset(), compare=False)  # objects in the manifest, there or not
 
     def __post_init__(self) -> None:

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_rls.catalog import TableName
-from mcp_rls.compiler.helpers import CLAIMS, PRINTED, RECORD
+from mcp_rls.compiler import ledger
 from mcp_rls.compiler.lower import as_before
-from mcp_rls.plan import Effect, Plan, plan, removed, script
+from mcp_rls.effect import Effect
+from mcp_rls.plan import Plan, plan, removed, script
 from mcp_rls.state import Function, Policy, Privilege, State, Switches, digest
 
 T, U = TableName("public", "t"), TableName("public", "u")
-STATIC = {f.signature: f for f in (CLAIMS, PRINTED, RECORD)}
+STATIC = {f.signature: f for f in ledger.STATIC}
 
 
 def function(name: str, body: str = "1", returns: str = "integer") -> Function:

@@ -7,6 +7,7 @@ import re
 from mcp_rls import sql
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import helpers as h
+from mcp_rls.compiler.meaning import of_value
 from mcp_rls.compiler.model import ClaimPath, NamedSet, PolicySet
 from mcp_rls.state import SCHEMA, Function
 
@@ -74,7 +75,8 @@ begin
   return {h.typed(claim)};
 end
 """
-    return h.function("person", "", claim.type, body, arguments="", execute=policies.roles)
+    meaning = of_value(f"the person, the claim {'.'.join(claim.path)} as {claim.type}")
+    return h.function("person", "", claim.type, body, arguments="", execute=policies.roles, meaning=meaning)
 
 
 def client(policies: PolicySet) -> Function:
@@ -86,7 +88,9 @@ begin
   return {client_text(policies)};
 end
 """
-    return h.function("client", "", "text", body, arguments="", execute=policies.roles)
+    paths = ", ".join(".".join(path) for path in policies.identity.client)
+    meaning = of_value(f"the client, the claim {paths}")
+    return h.function("client", "", "text", body, arguments="", execute=policies.roles, meaning=meaning)
 
 
 def client_text(policies: PolicySet) -> str:
@@ -123,6 +127,7 @@ end
         execute=policies.roles,
         place=place,
         settings=h.AUTHOR_SETTINGS,
+        meaning=of_value(definition.query),
     )
 
 

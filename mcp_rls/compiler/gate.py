@@ -14,6 +14,7 @@ from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.claims import client_text
+from mcp_rls.compiler.meaning import of_gate
 from mcp_rls.compiler.model import ClientClass, PolicySet
 from mcp_rls.state import Function
 
@@ -67,6 +68,7 @@ def gate(decision: Decision) -> Function:
         arguments="name, jsonb",
         execute=policies.roles,
         settings=h.AUTHOR_SETTINGS if decision.raw else "",
+        meaning=of_gate(policies, decision.where),
     )
 
 

@@ -1,9 +1,9 @@
 """The functions of the schema mcp_rls that policies call: what a session's token says, read once a statement.
 
-Static ones (`claims`, `printed`, `record`) are the same everywhere; the others carry the policy file's shape, never a
-client id. All are STABLE (IMMUTABLE would let a generic plan serve one client's rows to another), PARALLEL SAFE, and
-run with search_path = pg_catalog, pg_temp (an empty one would look for types in pg_temp first). They are SECURITY
-DEFINER, so that a token role needs EXECUTE on what a policy names and no USAGE on the schema.
+`claims` is the same everywhere; the others carry the policy file's shape, never a client id. All are STABLE (IMMUTABLE
+would let a generic plan serve one client's rows to another), PARALLEL SAFE, and run with search_path = pg_catalog,
+pg_temp (an empty one would look for types in pg_temp first). They are SECURITY DEFINER, so that a token role needs
+EXECUTE on what a policy names and no USAGE on the schema.
 """
 
 from __future__ import annotations
@@ -25,23 +25,6 @@ Renderer = Callable[[Token | SetValues], str]
 UUID_LOWER = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"  # as PostgreSQL prints one
 _UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
-# One source of the schema itself, for direct plans; the shipped first revision holds a frozen copy.
-INSTALL = (
-    f"create schema {SCHEMA}",
-    f"revoke all on schema {SCHEMA} from public",
-    f"""create table {SCHEMA}.manifest (
-  object text primary key,
-  source text not null,
-  printed text not null,
-  place text not null
-)""",
-    f"revoke all on table {SCHEMA}.manifest from public",
-)
-UNINSTALL = (
-    f"drop table {SCHEMA}.manifest",
-    f"drop schema {SCHEMA}",
-)
-
 
 def function(
     name: str,
@@ -55,6 +38,7 @@ def function(
     execute: tuple[str, ...] = (),
     place: str = "",
     settings: str = "",
+    meaning: str = "",
 ) -> Function:
     """A plpgsql function of ours. `parameters` with names, `arguments` their types alone."""
     head = f"create or replace function {SCHEMA}.{sql.ident(name)}({parameters}) returns {returns}"
@@ -71,6 +55,7 @@ def function(
         tuple(sorted(execute)),
         digest(definition, sorted(execute)),
         place,
+        meaning,
     )
 
 
@@ -118,39 +103,7 @@ begin
 end
 """
 
-_PRINTED = f"""
-begin
-  return query
-  select format('function %s.%s(%s)', n.nspname, f.proname, oidvectortypes(f.proargtypes)),
-         md5(pg_get_functiondef(f.oid) || coalesce(f.proacl::text, ''))
-  from pg_proc f join pg_namespace n on n.oid = f.pronamespace
-  where n.nspname = '{SCHEMA}' and f.prokind = 'f'
-  union all
-  select format('policy %s.%s %s', n.nspname, c.relname, p.polname),
-         md5(concat_ws(chr(10), p.polpermissive, p.polcmd,
-           (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
-            from unnest(p.polroles) member(oid) left join pg_roles r on r.oid = member.oid),
-           'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)))
-  from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
-  where starts_with(p.polname::text, 'mcp_rls: ');
-end
-"""
-
-_RECORD = f"""
-begin
-  insert into {SCHEMA}.manifest (object, source, printed, place)
-  select e.object, e.source, coalesce(p.digest, ''), e.place
-  from jsonb_to_recordset(entries) e(object text, source text, place text)
-  left join {SCHEMA}.printed() p on p.object = e.object
-  where p.object is not null or e.source = 'revoked'
-  on conflict on constraint manifest_pkey do update
-    set source = excluded.source, printed = excluded.printed, place = excluded.place;
-end
-"""
-
-CLAIMS = function("claims", "", "jsonb", _CLAIMS, arguments="")
-PRINTED = function("printed", "", "TABLE(object text, digest text)", _PRINTED, arguments="", definer=False)
-RECORD = function("record", "entries jsonb", "void", _RECORD, arguments="jsonb", definer=False, volatility="volatile")
+CLAIMS = function("claims", "", "jsonb", _CLAIMS, arguments="", meaning='{"value":"the claims"}')
 
 
 def claim(execute: tuple[str, ...]) -> Function:
@@ -179,7 +132,15 @@ begin
   return null;
 end
 """
-    return function("claim", "path text[], kind text", "text", body, arguments="text[], text", execute=execute)
+    return function(
+        "claim",
+        "path text[], kind text",
+        "text",
+        body,
+        arguments="text[], text",
+        execute=execute,
+        meaning='{"value":"a claim by its path"}',
+    )
 
 
 # Statements that set `document` to the claims, or to NULL when they aren't JSON. From 17 on a parallel plan admits the

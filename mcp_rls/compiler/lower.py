@@ -12,7 +12,7 @@ from itertools import chain, combinations
 
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
-from mcp_rls.compiler import claims, helpers
+from mcp_rls.compiler import claims, helpers, ledger, meaning
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
 from mcp_rls.compiler.model import COMMANDS, Command
@@ -63,6 +63,8 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         switches=switches,
         privileges=held - revoked,
         revoked=revoked,
+        schemas=tuple(sorted(resolved.policies.schemas)),
+        roles=tuple(sorted(resolved.policies.roles)),
     )
 
 
@@ -96,7 +98,7 @@ def _unwanted(roles: tuple[str, ...], table: ResolvedTable | None, privilege: Pr
 
 
 def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> Iterable[Function]:
-    """The static helpers, and of the others those that some policy or set calls."""
+    """Those that are the same everywhere, and of the others those that some policy or set calls."""
     policies = resolved.policies
     spell = claims.renderer(policies)
 
@@ -119,7 +121,7 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
     ]
     text = " ".join([*(f"{p.using} {p.check}" for p in made), *(s.definition for s in sets), gate.definition])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
-    return [helpers.CLAIMS, helpers.PRINTED, helpers.RECORD, gate, *called]
+    return [*ledger.STATIC, gate, *called]
 
 
 # --- ceilings ---------------------------------------------------------------------------------------------------------
@@ -128,7 +130,9 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
 def as_before(table: TableName, noted_at: str = "") -> Policy:
     """What keeps everybody but clients as they were where row security was off."""
     name = policy_name(f"{table.name} as before")
-    return Policy(table, name, True, "all", ("public",), "true", "true", place=noted_at).sealed()
+    return Policy(
+        table, name, True, "all", ("public",), "true", "true", place=noted_at, meaning=meaning.EVERYBODY
+    ).sealed()
 
 
 def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Policy:
@@ -136,7 +140,9 @@ def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Policy:
     name = policy_name(f"{table.table.name} closed")
     only = _case(resolved, table, {}, [])
     roles = tuple(sorted(resolved.policies.roles))
-    return Policy(table.table, name, False, "all", roles, only, only, place=place(table.span)).sealed()
+    return Policy(
+        table.table, name, False, "all", roles, only, only, place=place(table.span), meaning=meaning.NOBODY
+    ).sealed()
 
 
 def _ceiling(
@@ -150,7 +156,8 @@ def _ceiling(
     roles = tuple(sorted(resolved.policies.roles))
     spans = [r.span for r in table.clients if command in r.commands]
     at = place(min(spans, default=table.span))
-    return Policy(table.table, name, False, command, roles, using, check, place=at).sealed()
+    said = meaning.of_ceiling(resolved, table, command)
+    return Policy(table.table, name, False, command, roles, using, check, place=at, meaning=said).sealed()
 
 
 def _select_case(reads: list[ResolvedRule], _: list[ResolvedRule]) -> Case | None:
@@ -265,7 +272,8 @@ def _people(resolved: ResolvedPolicies, table: ResolvedTable) -> Iterable[Policy
             old, new = _conditions(command, rules)
             using, check = _using(resolved, table, old), _check(resolved, table, new)
             name = policy_name(f"{table.table.name} people {command}")
-            yield Policy(table.table, name, True, command, roles, using, check, place=rules[0].place()).sealed()
+            said, at = meaning.of_people(resolved.policies, command, rules), rules[0].place()
+            yield Policy(table.table, name, True, command, roles, using, check, place=at, meaning=said).sealed()
 
 
 def _conditions(command: Command, rules: list[ResolvedRule]) -> tuple[e.Expr | None, e.Expr | None]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.rows import dict_row
 
 from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function, Role, Table, TableName
+from mcp_rls.compiler.helpers import json_text
 from mcp_rls.state import PREFIX, SCHEMA, Policy, Privilege, State, Switches
 from mcp_rls.state import Function as OurFunction
 
 Row = Mapping[str, Any]
+Ours = TypeVar("Ours", Policy, OurFunction)
 
 # Expressions are printed with this path, so that every name outside pg_catalog comes out qualified.
 _PIN = "set local search_path = pg_catalog"
@@ -93,9 +95,14 @@ from pg_constraint k where k.contype = 'f'
 """
 _PRIVILEGES = f"""
 select c.oid, n.nspname as schema, c.relname as name, coalesce(r.rolname, 'public') as role,
-       x.privilege_type as privilege
+       x.privilege_type as privilege, x.is_grantable as grantable, x.column_name as column
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-cross join aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) x left join pg_roles r on r.oid = x.grantee
+cross join lateral (
+  select '' as column_name, t.* from aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) t
+  union all
+  select a.attname, t.* from pg_attribute a cross join aclexplode(a.attacl) t
+  where a.attrelid = c.oid and a.attacl is not null and not a.attisdropped
+) x left join pg_roles r on r.oid = x.grantee
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and x.grantee <> c.relowner and {_USER_SCHEMA}
 """
 _ROLES = """
@@ -122,6 +129,7 @@ select n.nspname as schema, f.proname as name, pg_get_userbyid(f.proowner) as ow
 from pg_proc f join pg_namespace n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang
 join pg_roles r on r.oid = f.proowner where {_USER_SCHEMA}
 """
+_KEPT = ("policy ", "function ", "privilege ")  # what the manifest keeps for plans
 _KINDS = {"r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table"}
 _COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
 _VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
@@ -249,7 +257,8 @@ where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str]) -> State:
     """What is ours in this database, with the switches and grants of every table in `schemas`.
 
-    A `source` comes from the manifest if PostgreSQL still prints for the object what was recorded; else it is ''.
+    A `source` comes from the manifest if PostgreSQL still holds or prints for the object what was recorded; else
+    it is ''.
     """
     covered, token_roles = set(schemas), {*roles, "public"}
     with conn.transaction():
@@ -265,37 +274,40 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
     }
     everything = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
 
-    def source(object_name: str) -> str:
-        row = manifest.get(object_name)
-        return row["source"] if row and row["printed"] == printed.get(object_name, "") else ""
+    def known(thing: Ours) -> Ours:
+        row = manifest.get(thing.object)
+        if row is None:
+            return thing
+        now = printed.get(thing.object)
+        intact = now is not None and (row["tree"] == now["tree"] or row["printed"] == now["digest"])
+        facts = row["facts"] if intact else None
+        meaning = json_text(facts) if facts else ""
+        return replace(thing, source=row["source"] if intact else "", place=row["place"], meaning=meaning)
 
     ours = [_our_policy(everything[p["relation"]], p) for p in policies if p["name"].startswith(PREFIX)]
     return State(
         installed=installed,
-        functions={f.signature: _with_source(f, source) for f in map(_our_function, functions)},
-        policies={(p.table, p.name): _with_source(p, source) for p in ours},
+        functions={f.signature: known(f) for f in map(_our_function, functions)},
+        policies={(p.table, p.name): known(p) for p in ours},
         switches={n: Switches(n, t["row_security"], t["force"]) for t in tables if (n := names.get(t["oid"]))},
         privileges=frozenset(
-            Privilege(TableName(p["schema"], p["name"]), p["role"], p["privilege"])
+            Privilege(TableName(p["schema"], p["name"]), p["role"], p["privilege"], p["column"], p["grantable"])
             for p in privileges
             if p["oid"] in names and p["role"] in token_roles
         ),
         revoked=frozenset(Privilege.named(row["object"]) for row in manifest.values() if row["source"] == "revoked"),
-        recorded=frozenset(manifest),
+        schemas=tuple(sorted(covered)) if installed else (),
+        roles=tuple(sorted(token_roles - {"public"})) if installed else (),
+        recorded=frozenset(o for o in manifest if o.startswith(_KEPT)),
     )
 
 
-def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, str]]:
-    recorded = _rows(conn, f"select object, source, printed, place from {SCHEMA}.manifest")
-    rows: dict[str, Row] = {r["object"]: r for r in recorded}
+def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, Row]]:
+    """What was recorded, and what PostgreSQL holds, by object."""
+    recorded = _rows(conn, f"select object, source, printed, tree, place, facts from {SCHEMA}.manifest")
     known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed()')")
-    printed = _rows(conn, f"select object, digest from {SCHEMA}.printed()") if known else []
-    return rows, {p["object"]: p["digest"] for p in printed}
-
-
-def _with_source(value: Any, source: Callable[[str], str]) -> Any:
-
-    return replace(value, source=source(value.object))
+    printed = _rows(conn, f"select object, digest, tree from {SCHEMA}.printed()") if known else []
+    return {r["object"]: r for r in recorded}, {p["object"]: p for p in printed}
 
 
 def _our_function(row: Row) -> OurFunction:

@@ -1,4 +1,4 @@
-"""The schema mcp_rls: its manifest, its table of client ids, and the functions that are the same everywhere.
+"""The schema mcp_rls: its manifest, and the functions that are the same everywhere.
 
 Revision ID: 0001
 Revises:
@@ -16,6 +16,7 @@ depends_on = None
 def upgrade() -> None:
     # neither: make the schema mcp_rls
     # neither: make function mcp_rls.claims()
+    # neither: make function mcp_rls.note(text[], text[])
     # neither: make function mcp_rls.printed()
     # neither: make function mcp_rls.record(jsonb)
     # neither: note in the manifest what changed
@@ -27,7 +28,9 @@ def upgrade() -> None:
   object text primary key,
   source text not null,
   printed text not null,
-  place text not null
+  tree text not null default '',
+  place text not null,
+  facts jsonb
 )""",
         "revoke all on table mcp_rls.manifest from public",
         r"""create or replace function mcp_rls.claims() returns jsonb
@@ -65,24 +68,75 @@ begin
 end
 $mcp_rls$""",
         "revoke all on function mcp_rls.claims() from public",
-        r"""create or replace function mcp_rls.printed() returns TABLE(object text, digest text)
+        r"""create or replace function mcp_rls.note(schemas text[], roles text[]) returns void
+language plpgsql volatile parallel safe security invoker
+  set search_path = pg_catalog, pg_temp
+as $mcp_rls$
+begin
+  delete from mcp_rls.manifest where source = 'seen';
+  insert into mcp_rls.manifest (object, source, printed, place, facts)
+  select s.object, 'seen', '', '', s.facts from (
+  select format('table %s.%s', n.nspname, c.relname) as object,
+         jsonb_build_object(
+           'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner),
+           'row_security', c.relrowsecurity, 'force', c.relforcerowsecurity,
+           'security_invoker', coalesce(lower(substring(array_to_string(c.reloptions, ',') from
+             'security_invoker=([a-zA-Z0-9]+)')) in ('true', 'on', 'yes', '1'), false),
+           'parents', coalesce((select jsonb_agg(format('%s.%s', pn.nspname, pc.relname) order by 1)
+             from pg_inherits h join pg_class pc on pc.oid = h.inhparent
+             join pg_namespace pn on pn.oid = pc.relnamespace where h.inhrelid = c.oid), '[]'),
+           'policies', coalesce((select jsonb_object_agg(p.polname, concat_ws(' ',
+               case when p.polpermissive then 'permissive' else 'restrictive' end, p.polcmd,
+               (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
+                from unnest(p.polroles) member(oid) left join pg_roles r on r.oid = member.oid),
+               'using', md5(p.polqual::text), 'check', md5(p.polwithcheck::text)))
+             from pg_policy p where p.polrelid = c.oid and not starts_with(p.polname::text, 'mcp_rls: ')), '{}'),
+           'grants', coalesce((select jsonb_object_agg(g.said, true) from (
+             select concat_ws(' ', coalesce(r.rolname, 'public'), x.privilege_type, nullif(x.name, '')) as said
+             from (select '' as name, t.* from aclexplode(c.relacl) t
+                   union all
+                   select a.attname, t.* from pg_attribute a cross join aclexplode(a.attacl) t
+                   where a.attrelid = c.oid and a.attacl is not null and not a.attisdropped) x
+             left join pg_roles r on r.oid = x.grantee
+             where x.grantee <> c.relowner
+               and coalesce(r.rolname, 'public') = any (roles || 'public'::text)) g), '{}')
+         ) as facts
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname = any (schemas)
+  union all
+  select format('role %s', r.rolname),
+         jsonb_build_object('superuser', r.rolsuper, 'bypassrls', r.rolbypassrls, 'member_of', coalesce(
+           (select jsonb_agg(g.rolname order by g.rolname) from pg_auth_members m join pg_roles g on g.oid = m.roleid
+            where m.member = r.oid), '[]'))
+  from pg_roles r where r.rolname = any (roles)
+) s;
+end
+$mcp_rls$""",
+        "revoke all on function mcp_rls.note(text[], text[]) from public",
+        r"""create or replace function mcp_rls.printed() returns TABLE(object text, digest text, tree text)
 language plpgsql stable parallel safe security invoker
   set search_path = pg_catalog, pg_temp
 as $mcp_rls$
 begin
   return query
-  select format('function %s.%s(%s)', n.nspname, f.proname, oidvectortypes(f.proargtypes)),
-         md5(pg_get_functiondef(f.oid) || coalesce(f.proacl::text, ''))
-  from pg_proc f join pg_namespace n on n.oid = f.pronamespace
-  where n.nspname = 'mcp_rls' and f.prokind = 'f'
-  union all
-  select format('policy %s.%s %s', n.nspname, c.relname, p.polname),
-         md5(concat_ws(chr(10), p.polpermissive, p.polcmd,
+  select t.object, case when t.polrelid is null then t.tree else
+           md5(concat_ws(' ', split_part(t.tree, ' using ', 1), 'using', pg_get_expr(p.polqual, p.polrelid),
+                         'check', pg_get_expr(p.polwithcheck, p.polrelid))) end,
+         t.tree
+  from (
+  select p.oid, p.polrelid, format('policy %s.%s %s', n.nspname, c.relname, p.polname) as object,
+         concat_ws(' ', case when p.polpermissive then 'permissive' else 'restrictive' end, p.polcmd,
            (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
             from unnest(p.polroles) member(oid) left join pg_roles r on r.oid = member.oid),
-           'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)))
+           'using', md5(p.polqual::text), 'check', md5(p.polwithcheck::text)) as tree
   from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
-  where starts_with(p.polname::text, 'mcp_rls: ');
+  where starts_with(p.polname::text, 'mcp_rls: ')
+  union all
+  select f.oid, null, format('function %s.%s(%s)', n.nspname, f.proname, oidvectortypes(f.proargtypes)),
+         md5(concat_ws(' ', pg_get_functiondef(f.oid), f.proacl))
+  from pg_proc f join pg_namespace n on n.oid = f.pronamespace
+  where n.nspname = 'mcp_rls' and f.prokind = 'f'
+) t left join pg_policy p on p.oid = t.oid and t.polrelid is not null;
 end
 $mcp_rls$""",
         "revoke all on function mcp_rls.printed() from public",
@@ -91,17 +145,18 @@ language plpgsql volatile parallel safe security invoker
   set search_path = pg_catalog, pg_temp
 as $mcp_rls$
 begin
-  insert into mcp_rls.manifest (object, source, printed, place)
-  select e.object, e.source, coalesce(p.digest, ''), e.place
-  from jsonb_to_recordset(entries) e(object text, source text, place text)
+  insert into mcp_rls.manifest (object, source, printed, tree, place, facts)
+  select e.object, e.source, coalesce(p.digest, ''), coalesce(p.tree, ''), e.place, e.facts
+  from jsonb_to_recordset(entries) e(object text, source text, place text, facts jsonb)
   left join mcp_rls.printed() p on p.object = e.object
   where p.object is not null or e.source = 'revoked'
   on conflict on constraint manifest_pkey do update
-    set source = excluded.source, printed = excluded.printed, place = excluded.place;
+    set source = excluded.source, printed = excluded.printed, tree = excluded.tree, place = excluded.place,
+        facts = coalesce(excluded.facts, manifest.facts);
 end
 $mcp_rls$""",
         "revoke all on function mcp_rls.record(jsonb) from public",
-        r"""select mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": ""}, {"object": "function mcp_rls.printed()", "source": "208ad3486311c69d562e2508a8252ae3", "place": ""}, {"object": "function mcp_rls.record(jsonb)", "source": "19013604468d7302a028f5e9fec91652", "place": ""}]')""",
+        r"""select mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "85cd9fadd7c9a81634e041e159e34834", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed()", "source": "ba7e384658b000dd79fddc34e47f982e", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "42d1fb3cd8d9e0dc448e20c18b752ae0", "place": "", "facts": {"value": "keeps the manifest: record"}}]')""",
         "select set_config('search_path', current_setting('mcp_rls.search_path'), true), set_config('lock_timeout', current_setting('mcp_rls.lock_timeout'), true), set_config('standard_conforming_strings', current_setting('mcp_rls.standard_conforming_strings'), true)",
     ):
         op.execute(sa.text(statement.replace(":", r"\:")))
@@ -109,12 +164,14 @@ $mcp_rls$""",
 
 def downgrade() -> None:
     # neither: drop function mcp_rls.claims()
+    # neither: drop function mcp_rls.note(text[], text[])
     # neither: drop function mcp_rls.printed()
     # neither: drop function mcp_rls.record(jsonb)
     # neither: remove the schema mcp_rls
     for statement in (
         "select set_config('mcp_rls.search_path', current_setting('search_path'), true), set_config('search_path', 'pg_catalog', true), set_config('mcp_rls.lock_timeout', current_setting('lock_timeout'), true), set_config('lock_timeout', '2s', true), set_config('mcp_rls.standard_conforming_strings', current_setting('standard_conforming_strings'), true), set_config('standard_conforming_strings', 'on', true)",
         "drop function mcp_rls.claims()",
+        "drop function mcp_rls.note(text[], text[])",
         "drop function mcp_rls.printed()",
         "drop function mcp_rls.record(jsonb)",
         "drop table mcp_rls.manifest",

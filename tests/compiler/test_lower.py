@@ -111,7 +111,7 @@ def test_the_number_of_tables_changes_no_function():
 
 def test_functions_that_nothing_calls_are_not_made():
     """The static ones and the gate are there always; the others with the first policy that names them."""
-    static = {"claims", "printed", "record", "gate"}
+    static = {"claims", "printed", "record", "note", "gate"}
     assert {f.name for f in lowered("", catalog()).functions.values()} == static
     text = """
 claims: {{tenant: {{claim: tenant, type: integer}}}}

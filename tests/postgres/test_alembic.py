@@ -19,7 +19,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 
 from mcp_rls.alembic_plugin import NotAtHead, body, way_back, write_revision
-from mcp_rls.compiler.helpers import CLAIMS, PRINTED, RECORD
+from mcp_rls.compiler import ledger
 from mcp_rls.database.server import Server
 from mcp_rls.plan import plan
 from mcp_rls.resources import bundled
@@ -109,14 +109,14 @@ def test_the_shipped_revision_is_what_a_plan_makes(scratch, revisions):
     prepared = scratch.prepare(HEAD + "tables: {}")
     made = [o.words for o in prepared.plan.operations if "function" in o.words or "schema" in o.words]
     assert made == ["make function mcp_rls.gate(name, jsonb)"]
-    helpers = {f.signature: f for f in (CLAIMS, PRINTED, RECORD)}
+    helpers = {f.signature: f for f in ledger.STATIC}
     assert set(prepared.actual.functions) == set(helpers)
     assert all(f.source == helpers[name].source for name, f in prepared.actual.functions.items())
 
 
 def test_its_text_is_that_of_a_plan_too(revisions):
     """The body of upgrade() is word for word what a plan for the bare schema would be written as."""
-    wanted = State(installed=True, functions={f.signature: f for f in (CLAIMS, PRINTED, RECORD)})
+    wanted = State(installed=True, functions={f.signature: f for f in ledger.STATIC})
     text = next((revisions.ini.parent / "versions").glob("0001*.py")).read_text()
     assert body(plan(State(), wanted)) in text
     assert body(plan(wanted, State())) in text

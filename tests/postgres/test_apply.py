@@ -702,3 +702,23 @@ def test_force_binds_an_owner(scratch):
     assert scratch.sees(helper(), role="token_role") == [1, 3]
     assert scratch.sees(ann(), role="token_role") == [1, 2, 3]
     assert scratch.left(text) == []
+
+
+# --- grants on columns, and those that may be passed on
+
+
+def test_column_grants_and_grant_options_come_back(scratch):
+    """What is revoked is given back as it was: on its columns alone, with the option to pass it on."""
+    scratch.run(NOTES)
+    scratch.run(
+        "grant references (id), update (status) on notes to authenticated;"
+        " grant truncate on notes to authenticated with grant option"
+    )
+    before, prepared = snapshot(scratch), scratch.prepare(FILE)
+    scratch.install(FILE)
+    told = "select has_column_privilege('authenticated', 'notes', 'id', 'references')"
+    told += ", has_table_privilege('authenticated', 'notes', 'truncate')"
+    told += ", has_column_privilege('authenticated', 'notes', 'status', 'update')"
+    assert scratch.run(told) == [(False, False, True)]
+    carry_out(scratch, way_back(prepared.actual, prepared.desired))
+    assert snapshot(scratch)["tables"][0][4:] == before["tables"][0][4:]

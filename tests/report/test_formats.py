@@ -16,7 +16,8 @@ from mcp_rls.diagnostics import Diagnostics, Span
 from mcp_rls.harness.observe import Observation, Outcome
 from mcp_rls.harness.suite import Case, Expectation, Suite, TokenSpec
 from mcp_rls.harness.verdict import Check, CheckResult, SuiteResult, Verdict
-from mcp_rls.plan import Effect, Operation, Plan
+from mcp_rls.effect import Effect
+from mcp_rls.plan import Operation, Plan
 from mcp_rls.report import Changes, Findings, Results, Subject, access
 
 HOSTILE = 'a\x1b[31m\n"b" <c> & d%e\u202e\x00]]>'

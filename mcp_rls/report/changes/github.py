@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from mcp_rls.plan import Effect
+from mcp_rls.effect import Effect
 from mcp_rls.report import Changes, annotation
 
 

@@ -7,7 +7,8 @@ from typing import TextIO
 from rich.syntax import Syntax
 from rich.text import Text
 
-from mcp_rls.plan import Effect, Operation
+from mcp_rls.effect import Effect
+from mcp_rls.plan import Operation
 from mcp_rls.report import Changes, console, counted, shown
 
 _STYLES = {Effect.OPENS: "bold yellow", Effect.CLOSES: "green", Effect.NEITHER: "dim"}

@@ -1,0 +1,142 @@
+"""The schema mcp_rls and its manifest: what we made, what PostgreSQL held for it then, and what else decides who reads.
+
+All of it is the same in every database. `printed` is what a plan and `record` read; `note` writes down the rest, which
+`drift` compares.
+"""
+
+from __future__ import annotations
+
+import json
+
+from mcp_rls.compiler.helpers import CLAIMS, function
+from mcp_rls.state import SCHEMA, Function
+
+# One source of the schema itself, for direct plans; the shipped first revision holds a frozen copy.
+INSTALL = (
+    f"create schema {SCHEMA}",
+    f"revoke all on schema {SCHEMA} from public",
+    f"""create table {SCHEMA}.manifest (
+  object text primary key,
+  source text not null,
+  printed text not null,
+  tree text not null default '',
+  place text not null,
+  facts jsonb
+)""",
+    f"revoke all on table {SCHEMA}.manifest from public",
+)
+UNINSTALL = (
+    f"drop table {SCHEMA}.manifest",
+    f"drop schema {SCHEMA}",
+)
+
+
+# What PostgreSQL holds for each object of ours. `tree` tells a policy's parts apart and needs no lock on its table; a
+# rename leaves it as it is, a dump and restore doesn't. `digest` is of the printed text, where it is the reverse.
+TREES = f"""
+  select p.oid, p.polrelid, format('policy %s.%s %s', n.nspname, c.relname, p.polname) as object,
+         concat_ws(' ', case when p.polpermissive then 'permissive' else 'restrictive' end, p.polcmd,
+           (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
+            from unnest(p.polroles) member(oid) left join pg_roles r on r.oid = member.oid),
+           'using', md5(p.polqual::text), 'check', md5(p.polwithcheck::text)) as tree
+  from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
+  where starts_with(p.polname::text, 'mcp_rls: ')
+  union all
+  select f.oid, null, format('function %s.%s(%s)', n.nspname, f.proname, oidvectortypes(f.proargtypes)),
+         md5(concat_ws(' ', pg_get_functiondef(f.oid), f.proacl))
+  from pg_proc f join pg_namespace n on n.oid = f.pronamespace
+  where n.nspname = '{SCHEMA}' and f.prokind = 'f'
+"""
+_PRINTED = f"""
+begin
+  return query
+  select t.object, case when t.polrelid is null then t.tree else
+           md5(concat_ws(' ', split_part(t.tree, ' using ', 1), 'using', pg_get_expr(p.polqual, p.polrelid),
+                         'check', pg_get_expr(p.polwithcheck, p.polrelid))) end,
+         t.tree
+  from ({TREES}) t left join pg_policy p on p.oid = t.oid and t.polrelid is not null;
+end
+"""
+
+_RECORD = f"""
+begin
+  insert into {SCHEMA}.manifest (object, source, printed, tree, place, facts)
+  select e.object, e.source, coalesce(p.digest, ''), coalesce(p.tree, ''), e.place, e.facts
+  from jsonb_to_recordset(entries) e(object text, source text, place text, facts jsonb)
+  left join {SCHEMA}.printed() p on p.object = e.object
+  where p.object is not null or e.source = 'revoked'
+  on conflict on constraint manifest_pkey do update
+    set source = excluded.source, printed = excluded.printed, tree = excluded.tree, place = excluded.place,
+        facts = coalesce(excluded.facts, manifest.facts);
+end
+"""
+
+# What else decides who reaches a row, in the covered schemas: noted when a plan is carried out, compared by `drift`.
+# {schemas} and {roles} are text[] expressions.
+SEEN = """
+  select format('table %s.%s', n.nspname, c.relname) as object,
+         jsonb_build_object(
+           'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner),
+           'row_security', c.relrowsecurity, 'force', c.relforcerowsecurity,
+           'security_invoker', coalesce(lower(substring(array_to_string(c.reloptions, ',') from
+             'security_invoker=([a-zA-Z0-9]+)')) in ('true', 'on', 'yes', '1'), false),
+           'parents', coalesce((select jsonb_agg(format('%s.%s', pn.nspname, pc.relname) order by 1)
+             from pg_inherits h join pg_class pc on pc.oid = h.inhparent
+             join pg_namespace pn on pn.oid = pc.relnamespace where h.inhrelid = c.oid), '[]'),
+           'policies', coalesce((select jsonb_object_agg(p.polname, concat_ws(' ',
+               case when p.polpermissive then 'permissive' else 'restrictive' end, p.polcmd,
+               (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
+                from unnest(p.polroles) member(oid) left join pg_roles r on r.oid = member.oid),
+               'using', md5(p.polqual::text), 'check', md5(p.polwithcheck::text)))
+             from pg_policy p where p.polrelid = c.oid and not starts_with(p.polname::text, 'mcp_rls: ')), '{{}}'),
+           'grants', coalesce((select jsonb_object_agg(g.said, true) from (
+             select concat_ws(' ', coalesce(r.rolname, 'public'), x.privilege_type, nullif(x.name, '')) as said
+             from (select '' as name, t.* from aclexplode(c.relacl) t
+                   union all
+                   select a.attname, t.* from pg_attribute a cross join aclexplode(a.attacl) t
+                   where a.attrelid = c.oid and a.attacl is not null and not a.attisdropped) x
+             left join pg_roles r on r.oid = x.grantee
+             where x.grantee <> c.relowner
+               and coalesce(r.rolname, 'public') = any ({roles} || 'public'::text)) g), '{{}}')
+         ) as facts
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname = any ({schemas})
+  union all
+  select format('role %s', r.rolname),
+         jsonb_build_object('superuser', r.rolsuper, 'bypassrls', r.rolbypassrls, 'member_of', coalesce(
+           (select jsonb_agg(g.rolname order by g.rolname) from pg_auth_members m join pg_roles g on g.oid = m.roleid
+            where m.member = r.oid), '[]'))
+  from pg_roles r where r.rolname = any ({roles})
+"""
+_NOTE = f"""
+begin
+  delete from {SCHEMA}.manifest where source = 'seen';
+  insert into {SCHEMA}.manifest (object, source, printed, place, facts)
+  select s.object, 'seen', '', '', s.facts from ({SEEN.format(schemas="schemas", roles="roles")}) s;
+end
+"""
+
+PRINTED = function(
+    "printed",
+    "",
+    "TABLE(object text, digest text, tree text)",
+    _PRINTED,
+    arguments="",
+    definer=False,
+    meaning='{"value":"what PostgreSQL prints"}',
+)
+
+
+def _keeper(name: str, parameters: str, body: str, *, arguments: str) -> Function:
+    """A function that writes the manifest, for whoever carries plans out."""
+    meaning = json.dumps({"value": f"keeps the manifest: {name}"})
+    return function(
+        name, parameters, "void", body, arguments=arguments, definer=False, volatility="volatile", meaning=meaning
+    )
+
+
+RECORD = _keeper("record", "entries jsonb", _RECORD, arguments="jsonb")
+NOTE = _keeper("note", "schemas text[], roles text[]", _NOTE, arguments="text[], text[]")
+
+# what every database has, whatever its policy file says
+STATIC = (CLAIMS, PRINTED, RECORD, NOTE)

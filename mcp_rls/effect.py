@@ -1,0 +1,200 @@
+"""What a change does to what sessions may do, from what the two ends mean: OPENS, CLOSES or NEITHER, in words.
+
+A meaning is what compiler/meaning.py wrote down. What isn't proved to close counts as OPENS.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from typing import Any
+
+Rule = dict[str, Any]  # {"scopes": [...], "rows": [...], "new": [...]}: all scopes held, all conditions met
+Condition = str | list[str]  # text, or an operand and the constants that it may be
+Said = tuple["Effect", str]
+
+
+class Effect(Enum):
+    """What an operation can do to what sessions may see or change. What isn't proved to close counts as OPENS."""
+
+    OPENS = "opens"
+    CLOSES = "closes"
+    NEITHER = "neither"
+
+
+UNKNOWN: list[Said] = [(Effect.OPENS, "written anew; what it said before isn't known")]
+THE_SAME: list[Said] = [(Effect.NEITHER, "written anew; it says the same")]
+
+
+def together(said: Iterable[Said]) -> Effect:
+    """One effect for several changes: OPENS if one of them opens."""
+    effects = {effect for effect, _ in said}
+    return next((e for e in (Effect.OPENS, Effect.CLOSES) if e in effects), Effect.NEITHER)
+
+
+def who_may(meaning: str) -> list[str]:
+    """Those whom a policy's meaning names; none where it isn't known."""
+    return list(json.loads(meaning)["may"]) if meaning else []
+
+
+def of_policy(command: str, before: str, after: str) -> list[Said]:
+    """What changes for each class of clients, or for people, from one policy's meaning to another's."""
+    if not before or not after:
+        return UNKNOWN
+    old, new = json.loads(before), json.loads(after)
+    if old["values"] != new["values"]:
+        return [(Effect.OPENS, "what the token's claims are read from has changed")]
+    said = [
+        change
+        for who in dict.fromkeys([*old["may"], *new["may"]])
+        for change in _for_one(who, command, old["may"].get(who), new["may"].get(who))
+    ]
+    return said or THE_SAME
+
+
+def _for_one(who: str, command: str, old: Any, new: Any) -> Iterator[Said]:
+    if old is None:
+        yield Effect.OPENS, f"{who} may {command} {_described(new['rules'])}"
+    elif new is None:
+        yield Effect.CLOSES, f"{who} may no longer {command}"
+    else:
+        yield from _changed(who, command, old["rules"], new["rules"])
+        seen = list(_changed(who, "select", old["sees"], new["sees"]))
+        if seen:
+            yield together(seen), f"what {who} may {command} follows what it may select"
+
+
+def _changed(who: str, command: str, old: list[Rule], new: list[Rule]) -> Iterator[Said]:
+    if _within(new, old) and _within(old, new):
+        return
+    effect = Effect.CLOSES if _within(new, old) else Effect.OPENS
+    if len(old) == len(new) == 1 and old[0]["scopes"] == new[0]["scopes"]:
+        for part in ("rows", "new"):
+            was, is_ = old[0][part], new[0][part]
+            if part == "new" and (was, is_) == (old[0]["rows"], new[0]["rows"]):
+                continue  # said already
+            what = command if part == "rows" or command == "insert" else f"{command} to rows"
+            yield from _conditions_changed(who, what, was, is_)
+    else:
+        yield effect, f"{who} may {command} {_described(new)}; before: {_described(old)}"
+
+
+def _conditions_changed(who: str, what: str, old: list[Condition], new: list[Condition]) -> Iterator[Said]:
+    more = [c for c in new if not any(_implies(o, c) for o in old)]
+    less = [c for c in old if not any(_implies(n, c) for n in new)]
+    if more and less and not all(isinstance(c, list) for c in (*more, *less)):
+        yield Effect.OPENS, f"{who} may {what} where {_all(new)}; before: where {_all(old)}"
+        return
+    for condition in more:
+        yield Effect.CLOSES, f"{who} loses {what} {_apart(condition, old, 'unless')}"
+    for condition in less:
+        yield Effect.OPENS, f"{who} gains {what} {_apart(condition, new, 'whether or not')}"
+
+
+def _apart(condition: Condition, others: list[Condition], otherwise: str) -> str:
+    """Which rows `condition` keeps away that the others don't: the values that only they list, if it's about a list."""
+    if isinstance(condition, list):
+        for other in others:
+            if isinstance(other, list) and other[0] == condition[0]:
+                return f"where {_text([other[0], *(v for v in other[1:] if v not in condition[1:])])}"
+    return f"{otherwise} {_text(condition)}"
+
+
+def _all(conditions: list[Condition]) -> str:
+    return " and ".join(map(_text, conditions))
+
+
+def _within(some: list[Rule], others: list[Rule]) -> bool:
+    """Whether each of these rules asks for all that one of the others asks, and so allows nothing that it doesn't."""
+    return all(any(_asks_for(s, o) for o in others) for s in some)
+
+
+def _asks_for(rule: Rule, all_of: Rule) -> bool:
+    scopes = set(all_of["scopes"]) <= set(rule["scopes"])
+    return scopes and all(any(_implies(r, a) for r in rule[p]) for p in ("rows", "new") for a in all_of[p])
+
+
+def _implies(one: Condition, other: Condition) -> bool:
+    if isinstance(one, list) and isinstance(other, list):
+        return one[0] == other[0] and set(one[1:]) <= set(other[1:])
+    return one == other
+
+
+def _text(condition: Condition) -> str:
+    if isinstance(condition, str):
+        return condition
+    operand, *values = condition
+    return f"{operand} = {values[0]}" if len(values) == 1 else f"{operand} in ({', '.join(values)})"
+
+
+def _described(rules: list[Rule]) -> str:
+    each = []
+    for rule in rules:
+        old, new = _all(rule["rows"]), _all(rule["new"])
+        words = f"where {old}" if old else "every row"
+        if new and new != old:
+            words = f"{words} to {new}" if rule["rows"] else f"rows with {new}"
+        each.append(words + (f" (scope {' '.join(rule['scopes'])})" if rule["scopes"] else ""))
+    return ", or ".join(each)
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+def of_function(before: str, after: str) -> list[Said]:
+    """What changes when a function is replaced: who is recognised as what, or how a value is computed."""
+    if not before or not after:
+        return UNKNOWN
+    old, new = json.loads(before), json.loads(after)
+    if old == new:
+        return THE_SAME
+    if "classes" not in old or "classes" not in new:
+        return [(Effect.OPENS, f"computed anew: {new['value']}; before: {old['value']}")]
+    return list(_of_gate(old, new)) or THE_SAME
+
+
+def _of_gate(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Said]:
+    if old["identity"] != new["identity"]:
+        yield Effect.OPENS, "who is a person, a client or a direct session is decided anew"
+    if old["consent"] != new["consent"]:
+        yield Effect.OPENS, "consent is looked up anew"
+    before, after = ({c["name"]: c for c in end["classes"]} for end in (old, new))
+    if [c for c in before if c in after] != [c for c in after if c in before]:
+        yield Effect.OPENS, "classes are matched in another order"
+    for name in dict.fromkeys([*before, *after]):
+        others = [c for other, c in after.items() if other != name]
+        yield from _of_class(name, before.get(name), after.get(name), others)
+    for scope in dict.fromkeys([*old["scopes"], *new["scopes"]]):
+        was, is_ = set(old["scopes"].get(scope, [scope])), set(new["scopes"].get(scope, [scope]))
+        if is_ - was:
+            yield Effect.OPENS, f"{scope} now implies {' '.join(sorted(is_ - was))}"
+        if was - is_:
+            yield Effect.CLOSES, f"{scope} no longer implies {' '.join(sorted(was - is_))}"
+
+
+def _of_class(name: str, old: Any, new: Any, others: list[Any]) -> Iterator[Said]:
+    left = set(old["ids"] if old else ()) - set(new["ids"] if new else ())
+    # a client that leaves a class may be taken up by another
+    taken = any(left & set(c["ids"]) or not c["alone"] for c in others)
+    losing = Effect.OPENS if taken else Effect.CLOSES
+    if old is None:
+        yield Effect.OPENS, f"class {name} is new"
+    elif new is None:
+        yield losing, f"class {name} is no more"
+    else:
+        more = set(new["ids"]) - set(old["ids"])
+        if more:
+            yield Effect.OPENS, f"class {name}: {_clients(len(more))} more"
+        if left:
+            yield losing, f"class {name}: {_clients(len(left))} fewer"
+        if old["match"] != new["match"]:
+            yield Effect.OPENS, f"class {name} is recognised anew"
+        if old["consent"] != new["consent"]:
+            needs = new["consent"]
+            words = "needs consent now" if needs else "needs no consent any more"
+            yield Effect.CLOSES if needs else Effect.OPENS, f"class {name} {words}"
+
+
+def _clients(number: int) -> str:
+    return "1 client" if number == 1 else f"{number} clients"

@@ -1,0 +1,142 @@
+"""What a change opens and closes is told from meanings alone: in words for people, and never wrongly as closing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_rls.effect import UNKNOWN, Effect, of_function, of_policy, together
+
+OPENS, CLOSES, NEITHER = Effect.OPENS, Effect.CLOSES, Effect.NEITHER
+STATUS, AMOUNT = ["status", "'open'", "'closed'"], "amount > 0"
+ONLY_OPEN = ["status", "'open'"]
+
+
+def rule(*rows: Any, new: tuple[Any, ...] = (), scopes: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"scopes": list(scopes), "rows": list(rows), "new": list(new)}
+
+
+def meaning(values: dict[str, Any] | None = None, sees: tuple[Any, ...] = (), **rules: Sequence[Any]) -> str:
+    """`rules`: class to its list of rules."""
+    may = {who: {"rules": list(mine), "sees": list(sees)} for who, mine in rules.items()}
+    return json.dumps({"may": may, "values": values or {}})
+
+
+def bot(*rules: dict[str, Any]) -> str:
+    return meaning(bot=rules)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "effect", "words"),
+    [
+        (bot(rule(STATUS)), bot(rule(STATUS)), NEITHER, "it says the same"),
+        (bot(rule(STATUS)), bot(rule(ONLY_OPEN)), CLOSES, "bot loses select where status = 'closed'"),
+        (bot(rule(ONLY_OPEN)), bot(rule(STATUS)), OPENS, "bot gains select where status = 'closed'"),
+        (bot(rule(STATUS)), bot(rule(STATUS, AMOUNT)), CLOSES, "bot loses select unless amount > 0"),
+        (bot(rule(AMOUNT)), bot(rule()), OPENS, "bot gains select whether or not amount > 0"),
+        (bot(rule(AMOUNT)), bot(rule("amount > 1")), OPENS, "where amount > 1; before: where amount"),
+        (meaning(), bot(rule(AMOUNT)), OPENS, "bot may select where amount > 0"),
+        (bot(rule()), meaning(), CLOSES, "bot may no longer select"),
+        (bot(rule()), bot(rule(scopes=("read",))), CLOSES, "every row (scope read); before: every row"),
+        (bot(rule(scopes=("read",))), bot(rule()), OPENS, "before: every row (scope read)"),
+        (bot(rule(AMOUNT)), bot(rule(AMOUNT), rule(ONLY_OPEN)), OPENS, "or where status = 'open'"),
+        (meaning({"t": ["a", "text"]}, bot=[rule()]), meaning({"t": ["b", "text"]}, bot=[rule()]), OPENS, "claims"),
+        ("", bot(rule()), OPENS, "isn't known"),
+    ],
+)  # fmt: skip
+def test_a_policy(before, after, effect, words):
+    said = of_policy("select", before, after)
+    assert together(said) is effect
+    assert words in "; ".join(line for _, line in said)
+
+
+def test_what_is_written_follows_what_is_seen():
+    """The SELECT rules stand in an UPDATE ceiling: their change is told there too, and its effect is the ceiling's."""
+    one = meaning(sees=(rule(STATUS),), bot=[rule(AMOUNT)])
+    two = meaning(sees=(rule(ONLY_OPEN),), bot=[rule(AMOUNT)])
+    assert of_policy("update", one, two) == [(CLOSES, "what bot may update follows what it may select")]
+    assert together(of_policy("update", two, one)) is OPENS
+
+
+def gate(*classes: dict[str, Any], **more: Any) -> str:
+    return json.dumps({"classes": list(classes), "scopes": {}, "identity": "i", "consent": None} | more)
+
+
+def class_(name: str, *ids: str, alone: bool = True, match: str = "", consent: bool = False) -> dict[str, Any]:
+    return {"name": name, "ids": list(ids), "alone": alone, "match": match, "consent": consent}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "effect", "words"),
+    [
+        (gate(class_("a", "1")), gate(class_("a", "1", "2")), OPENS, "class a: 1 client more"),
+        (gate(class_("a", "1", "2")), gate(class_("a", "1")), CLOSES, "class a: 1 client fewer"),
+        # whoever leaves a class may be caught by another
+        (gate(class_("a", "1"), class_("b", "1")), gate(class_("a"), class_("b", "1")), OPENS, "1 client fewer"),
+        (gate(class_("a", "1"), class_("b", alone=False)), gate(class_("b", alone=False)), OPENS, "class a is no more"),
+        (gate(class_("a", "1")), gate(), CLOSES, "class a is no more"),
+        (gate(class_("a"), class_("b")), gate(class_("b"), class_("a")), OPENS, "another order"),
+        (gate(class_("a")), gate(class_("a", match="x")), OPENS, "recognised anew"),
+        (gate(class_("a")), gate(class_("a", consent=True)), CLOSES, "needs consent now"),
+        (gate(class_("a", consent=True)), gate(class_("a")), OPENS, "no consent any more"),
+        (gate(scopes={"w": ["w"]}), gate(scopes={"w": ["w", "r"]}), OPENS, "w now implies r"),
+        (gate(scopes={"w": ["w", "r"]}), gate(scopes={"w": ["w"]}), CLOSES, "w no longer implies r"),
+        (gate(identity="i"), gate(identity="j"), OPENS, "decided anew"),
+        (gate(consent=None), gate(consent=["t"]), OPENS, "consent is looked up anew"),
+        (gate(class_("a")), gate(class_("a")), NEITHER, "it says the same"),
+        ('{"value": "select 1"}', '{"value": "select 2"}', OPENS, "computed anew: select 2; before: select 1"),
+    ],
+)  # fmt: skip
+def test_a_function(before, after, effect, words):
+    said = of_function(before, after)
+    assert together(said) is effect
+    assert words in "; ".join(line for _, line in said)
+
+
+def test_what_is_not_known_opens():
+    """An object that someone changed by hand has no meaning any more."""
+    assert of_function("", gate()) == of_function(gate(), "") == of_policy("select", meaning(), "") == UNKNOWN
+
+
+CONDITIONS = st.one_of(
+    st.sampled_from(["p", "q"]),
+    st.lists(st.sampled_from(["1", "2", "3"]), min_size=1, max_size=3, unique=True).map(lambda v: ["a", *v]),
+)
+RULES = st.lists(
+    st.builds(
+        lambda rows, scopes: rule(*rows, scopes=tuple(scopes)),
+        st.lists(CONDITIONS, max_size=2),
+        st.sets(st.sampled_from(["r", "w"])),
+    ),
+    max_size=2,
+)
+
+
+def admitted(rules: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    """Every (scopes, p, q, a) that some rule admits."""
+    scopes = [frozenset(s) for n in range(3) for s in itertools.combinations("rw", n)]
+    return {
+        (held, p, q, a)
+        for held, p, q, a in itertools.product(scopes, (0, 1), (0, 1), "123")
+        if any(
+            set(r["scopes"]) <= held
+            and all({"p": p, "q": q}[c] if isinstance(c, str) else a in c[1:] for c in r["rows"])
+            for r in rules
+        )
+    }
+
+
+@given(RULES, RULES)
+def test_closing_never_admits_more(old, new):
+    """CLOSES and NEITHER are proofs: for no row and token do the new rules admit what the old didn't."""
+    said = of_policy("select", meaning(bot=old), meaning(bot=new))
+    gained = admitted(new) - admitted(old)
+    assert not gained or together(said) is OPENS
+    if together(said) is NEITHER:
+        assert admitted(new) == admitted(old)
