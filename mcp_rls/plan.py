@@ -40,6 +40,7 @@ class Operation:
     effect: Effect
     lock: str = ""
     subject: str = ""
+    table: TableName | None = None  # that it changes
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Plan:
     @property
     def statements(self) -> tuple[str, ...]:
         return tuple(s for operation in self.operations for s in operation.statements)
+
+    @property
+    def locked(self) -> tuple[TableName, ...]:
+        """The tables that nobody may read while this is carried out, in the order of their names."""
+        return tuple(sorted({o.table for o in self.operations if o.lock and o.table}))
 
     @property
     def opens(self) -> tuple[Operation, ...]:
@@ -94,6 +100,35 @@ def _shut(policy: Policy) -> Policy:
 
 def _is_as_before(policy: Policy) -> bool:
     return policy.permissive and policy.name == as_before(policy.table).name
+
+
+def by_table(actual: State, desired: State) -> Iterator[tuple[str, Plan]]:
+    """The same way in steps that each lock one table at most, each a whole plan of its own, with what it is about.
+
+    What policies call comes first and goes last; a table's old policies meet the new functions until its turn comes.
+    """
+    functions = {**actual.functions, **desired.functions}
+    yield "what policies call", plan(actual, replace(actual, installed=True, functions=functions, schemas=()))
+    for table in sorted(_tables(actual) | _tables(desired)):
+        yield str(table), plan(_only(actual, table), _only(desired, table))
+    left = replace(desired, installed=True, functions=functions)
+    yield "what nothing calls any more", plan(left, replace(desired, schemas=()))
+
+
+def _tables(state: State) -> set[TableName]:
+    held = {p.table for p in state.privileges | state.revoked}
+    return held | {p.table for p in state.policies.values()} | state.switches.keys()
+
+
+def _only(state: State, table: TableName) -> State:
+    """What `state` says of one table. To note what else there is takes a look at all of them, so that waits."""
+    return State(
+        installed=True,
+        policies={key: p for key, p in state.policies.items() if p.table == table},
+        switches={t: s for t, s in state.switches.items() if t == table},
+        privileges=frozenset(p for p in state.privileges if p.table == table),
+        revoked=frozenset(p for p in state.revoked if p.table == table),
+    )
 
 
 def removed(actual: State) -> State:
@@ -204,14 +239,14 @@ class _Difference:
         else:
             words, effect = f"{policy.table}: {_ceiling_words(policy)}", Effect.CLOSES
         comment = sql.comment_on_policy(policy, _comment(policy))
-        return Operation((*create, comment), words, effect, EXCLUSIVE, policy.object)
+        return Operation((*create, comment), words, effect, EXCLUSIVE, policy.object, policy.table)
 
     def gone(self, *, permissive: bool) -> Iterator[Operation]:
         for key, policy in self.actual.policies.items():
             if policy.permissive is permissive and key not in self.desired.policies:
                 effect = Effect.CLOSES if permissive else Effect.OPENS
                 words = f"{policy.table}: drop policy {policy.name!r}"
-                yield Operation((sql.drop_policy(policy),), words, effect, EXCLUSIVE, policy.object)
+                yield Operation((sql.drop_policy(policy),), words, effect, EXCLUSIVE, policy.object, policy.table)
 
     def changed(self) -> Iterator[Operation]:
         for key, policy in self.desired.policies.items():
@@ -222,7 +257,8 @@ class _Difference:
                     statements = (*statements, sql.comment_on_policy(policy, _comment(policy)))
                 words = f"{policy.table}: change policy {policy.name!r}"
                 said = _said(known, policy)
-                yield _operation(statements, words, said, lock=EXCLUSIVE, subject=policy.object)
+                made = _operation(statements, words, said, lock=EXCLUSIVE, subject=policy.object)
+                yield replace(made, table=policy.table)
 
     # --- switches and grants
 
@@ -235,18 +271,19 @@ class _Difference:
                 effect = Effect.OPENS if opens else Effect.CLOSES
                 words = f"{table}: row security {'on' if wanted.row_security else 'off'}"
                 words += ", for its owner too" if wanted.force else ""
-                yield Operation(statements, words, effect, EXCLUSIVE, f"table {table}")
+                yield Operation(statements, words, effect, EXCLUSIVE, f"table {table}", table)
 
     def revokes(self) -> Iterator[Operation]:
         for (table, role, _), names in _by_holder(self.actual.privileges - self.desired.privileges):
             words = f"{table}: {role} loses {', '.join(names)}"
-            yield Operation((sql.revoke(table, role, names),), words, Effect.CLOSES, subject=f"table {table}")
+            statement = sql.revoke(table, role, names)
+            yield Operation((statement,), words, Effect.CLOSES, subject=f"table {table}", table=table)
 
     def grants(self) -> Iterator[Operation]:
         for (table, role, grantable), names in _by_holder(self.desired.privileges - self.actual.privileges):
             words = f"{table}: {role} gets {', '.join(names)}" + (", and may pass it on" if grantable else "")
             statement = sql.grant(table, role, names, grantable=grantable)
-            yield Operation((statement,), words, Effect.OPENS, subject=f"table {table}")
+            yield Operation((statement,), words, Effect.OPENS, subject=f"table {table}", table=table)
 
     # --- the manifest
 

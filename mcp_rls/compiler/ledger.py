@@ -54,7 +54,8 @@ begin
            md5(concat_ws(' ', split_part(t.tree, ' using ', 1), 'using', pg_get_expr(p.polqual, p.polrelid),
                          'check', pg_get_expr(p.polwithcheck, p.polrelid))) end,
          t.tree
-  from ({TREES}) t left join pg_policy p on p.oid = t.oid and t.polrelid is not null;
+  from ({TREES}) t left join pg_policy p on p.oid = t.oid and t.polrelid is not null
+  where objects is null or t.object = any (objects);
 end
 """
 
@@ -63,7 +64,7 @@ begin
   insert into {SCHEMA}.manifest (object, source, printed, tree, place, facts)
   select e.object, e.source, coalesce(p.digest, ''), coalesce(p.tree, ''), e.place, e.facts
   from jsonb_to_recordset(entries) e(object text, source text, place text, facts jsonb)
-  left join {SCHEMA}.printed() p on p.object = e.object
+  left join {SCHEMA}.printed(array(select i ->> 'object' from jsonb_array_elements(entries) i)) p on p.object = e.object
   where p.object is not null or e.source = 'revoked'
   on conflict on constraint manifest_pkey do update
     set source = excluded.source, printed = excluded.printed, tree = excluded.tree, place = excluded.place,
@@ -118,10 +119,10 @@ end
 
 PRINTED = function(
     "printed",
-    "",
+    "objects text[]",
     "TABLE(object text, digest text, tree text)",
     _PRINTED,
-    arguments="",
+    arguments="text[]",
     definer=False,
     meaning='{"value":"what PostgreSQL prints"}',
 )

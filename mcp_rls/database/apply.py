@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
 
+from mcp_rls import sql
 from mcp_rls.catalog import Catalog
+from mcp_rls.compiler.ledger import SEEN
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
-from mcp_rls.plan import Operation, Plan, plan
-from mcp_rls.state import State
+from mcp_rls.plan import Operation, Plan, by_table, plan
+from mcp_rls.state import SCHEMA, State
 
 Connection = psycopg.Connection[Any]
-LOCK_TIMEOUT = "2s"
+Progress = Callable[[str], None]
+LOCK_TIMEOUT = "300ms"  # whoever wants to read waits behind a waiting ALTER POLICY, so it must not wait for long
+PATIENCE = 30.0  # seconds in which locks are asked for again and again
+_PAUSES = (0.1, 2.0)  # seconds between two tries: the first, doubled each time, and the longest
 
 
 class Refused(Exception):
     """The plan was not carried out and nothing was changed; the message says why."""
+
+
+class Locked(Refused):
+    """A lock was not to be had in time; another try may get it."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +92,107 @@ def apply_plan(
     expected: Plan,
     *,
     lock_timeout: str = LOCK_TIMEOUT,
+    patience: float = PATIENCE,
     progress: Callable[[Operation], None] | None = None,
+    waiting: Progress | None = None,
 ) -> None:
-    """Carries `expected` out in one transaction.
+    """Carries `expected` out in one transaction, trying again for `patience` seconds when a lock can't be had.
 
-    Raises Refused, with nothing changed, when the database moved since the plan was made, another apply is under way
-    for longer than `lock_timeout`, or a lock could not be had in that time.
+    `lock_timeout` bounds each wait for a lock, and with it how long readers queue behind it. Raises Refused, with
+    nothing changed, when the database moved since the plan was made, and Locked when no try got its locks.
     """
-    with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
-        _alone(conn)
+
+    def attempt() -> None:
+        with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
+            _alone(conn)
+            prepared = prepare(conn, policies)
+            if (prepared.plan.before, prepared.plan.after) != (expected.before, expected.after):
+                raise Refused("the database changed since this plan was made; plan again")
+            _carry_out(conn, expected, lock_timeout, progress)
+            _verify(conn, prepared.resolved)
+
+    _patiently(attempt, patience, waiting)
+
+
+def apply_by_table(
+    conn: Connection,
+    policies: PolicySet,
+    *,
+    lock_timeout: str = LOCK_TIMEOUT,
+    patience: float = PATIENCE,
+    progress: Progress | None = None,
+    waiting: Progress | None = None,
+) -> int:
+    """Brings the database to what the policies say in a transaction for each table; how many there were.
+
+    No more than one table is locked at a time. Every step leaves a whole, recorded state that is no wider than the
+    wider of both ends, so whatever stops it half way, to run it again goes on where it stopped. Raises Refused.
+    """
+    with _refusals(lock_timeout):
         prepared = prepare(conn, policies)
-        if (prepared.plan.before, prepared.plan.after) != (expected.before, expected.after):
-            raise Refused("the database changed since this plan was made; plan again")
-        _execute(conn, expected, progress)
-        _verify(conn, prepared.resolved)
+    steps = [(about, step) for about, step in by_table(prepared.actual, prepared.desired) if step]
+
+    def attempt(step: Plan) -> None:
+        with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
+            _alone(conn)
+            _carry_out(conn, step, lock_timeout)
+
+    for number, (about, step) in enumerate(steps):
+        try:
+            _patiently(partial(attempt, step), patience, waiting)
+        except Refused as refused:
+            raise Refused(f"{about}: {refused}; {number} of {len(steps)} steps were done before, and stay") from refused
+        if progress is not None:
+            progress(f"{number + 1}/{len(steps)} {about}")
+    take_note(conn, policies)
+    left = _left(conn, prepared.resolved)
+    if left:
+        raise Refused(f"all {len(steps)} steps were done, and yet this is to be done: {left}")
+    return len(steps)
+
+
+def take_note(conn: Connection, policies: PolicySet) -> list[str]:
+    """Writes down anew what `drift` compares with, where nothing is pending; the objects that had changed."""
+    arguments = {"schemas": list(policies.schemas), "roles": list(policies.roles)}
+    seen = SEEN.format(schemas="%(schemas)s::text[]", roles="%(roles)s::text[]").replace("%s", "%%s")
+    query = f"""select coalesce(s.object, m.object)
+        from ({seen}) s full join (select * from {SCHEMA}.manifest where source = 'seen') m on m.object = s.object
+        where s.facts is distinct from m.facts order by 1"""
+    with _refusals(LOCK_TIMEOUT), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
+        _alone(conn)
+        changed = [row[0] for row in conn.execute(query.encode(), arguments)]
+        if changed:
+            conn.execute(sql.note(policies.schemas, policies.roles).encode())
+    return changed
+
+
+def _patiently(attempt: Callable[[], None], patience: float, waiting: Progress | None) -> None:
+    """Tries until the locks are had or `patience` seconds are over, with longer and longer, uneven pauses."""
+    until, pause = time.monotonic() + patience, _PAUSES[0]
+    while True:
+        try:
+            return attempt()
+        except Locked as locked:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise Locked(f"{locked}, in {patience:g} s of trying; nothing was changed") from locked
+            if waiting is not None:
+                waiting(f"{locked}; trying again")
+        # uneven, so that several who wait for each other don't meet again
+        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
+        pause = min(2 * pause, _PAUSES[1])
+
+
+def _carry_out(
+    conn: Connection, plan_: Plan, lock_timeout: str, progress: Callable[[Operation], None] | None = None
+) -> None:
+    """Takes every lock first, by name, so that nothing is done in vain; then the statements."""
+    for name in plan_.locked:
+        try:
+            conn.execute(f"lock table {sql.table(name)} in access exclusive mode".encode())
+        except psycopg.errors.LockNotAvailable as error:
+            raise Locked(f"{name} is in use: its lock was not to be had within {lock_timeout}") from error
+    _execute(conn, plan_, progress)
 
 
 def _alone(conn: Connection) -> None:
@@ -106,8 +205,8 @@ def _refusals(lock_timeout: str) -> Iterator[None]:
     """PostgreSQL's errors in its own words, as a refusal: the transaction is rolled back."""
     try:
         yield
-    except psycopg.errors.LockNotAvailable as error:
-        raise Refused(f"a lock was not to be had within {lock_timeout}; nothing was changed") from error
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+        raise Locked(f"a lock was not to be had within {lock_timeout}") from error
     except psycopg.errors.DuplicateSchema as error:
         raise Refused("there is a schema mcp_rls without a manifest: it isn't ours, and was left alone") from error
     except psycopg.Error as error:
@@ -142,8 +241,12 @@ def _execute(conn: Connection, carried: Plan, progress: Callable[[Operation], No
 
 def _verify(conn: Connection, resolved: ResolvedPolicies) -> None:
     """Plans again: anything left to do means that a statement did not have its effect (a grant by another grantor)."""
-    actual = read_state(conn, resolved.policies.schemas, resolved.policies.roles)
-    left = plan(actual, lower(resolved, actual))
+    left = _left(conn, resolved)
     if left:
-        words = "; ".join(o.words for o in left.operations[:3])
-        raise Refused(f"after applying, this was still to be done, so nothing was changed: {words}")
+        raise Refused(f"after applying, this was still to be done, so nothing was changed: {left}")
+
+
+def _left(conn: Connection, resolved: ResolvedPolicies) -> str:
+    """What is still to be done, in words; '' for nothing."""
+    actual = read_state(conn, resolved.policies.schemas, resolved.policies.roles)
+    return "; ".join(o.words for o in plan(actual, lower(resolved, actual)).operations[:3])

@@ -305,8 +305,8 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
 def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, Row]]:
     """What was recorded, and what PostgreSQL holds, by object."""
     recorded = _rows(conn, f"select object, source, printed, tree, place, facts from {SCHEMA}.manifest")
-    known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed()')")
-    printed = _rows(conn, f"select object, digest, tree from {SCHEMA}.printed()") if known else []
+    known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed(text[])')")
+    printed = _rows(conn, f"select object, digest, tree from {SCHEMA}.printed(null)") if known else []
     return {r["object"]: r for r in recorded}, {p["object"]: p for p in printed}
 
 

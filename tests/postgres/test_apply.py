@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +18,7 @@ from mcp_rls.alembic_plugin import way_back
 from mcp_rls.database import apply
 from mcp_rls.database.apply import Refused
 from mcp_rls.diagnostics import Invalid
-from mcp_rls.plan import Plan, plan, removed
+from mcp_rls.plan import Plan, by_table, plan, removed
 from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, helper, make_roles, policies
 
 pytestmark = pytest.mark.postgres
@@ -70,6 +72,14 @@ def carry_out(scratch: Scratch, carried: Plan) -> None:
         scratch.run("set local search_path = pg_catalog")
         for statement in carried.statements:
             scratch.run(statement)
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    """Returns when it holds, or fails after some seconds."""
+    until = time.monotonic() + 10
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 # --- what is done stays done
@@ -266,27 +276,102 @@ def test_a_plan_of_another_file_is_refused(scratch):
     assert snapshot(scratch) == before
 
 
-@pytest.mark.parametrize("how", ["install", "apply_plan"])
+@pytest.mark.parametrize("how", ["install", "apply_plan", "apply_by_table"])
 def test_a_lock_that_is_not_to_be_had_is_refused(how, scratch, monkeypatch):
-    """After lock_timeout, with nothing changed; without the lock it goes through."""
+    """After the last try, with nothing changed; without the lock it goes through."""
     monkeypatch.setattr(apply, "LOCK_TIMEOUT", "50ms")
+    scratch.install(HEAD)
     scratch.run(NOTES)
     wanted = scratch.prepare(FILE).plan
-    before = snapshot(scratch)
+    locks: dict[str, Any] = {"lock_timeout": "50ms", "patience": 0.3}
 
     def carry() -> None:
         if how == "install":
             scratch.install(FILE)
+        elif how == "apply_plan":
+            apply.apply_plan(scratch.connection, policies(FILE), wanted, **locks)
         else:
-            apply.apply_plan(scratch.connection, policies(FILE), wanted, lock_timeout="50ms")
+            apply.apply_by_table(scratch.connection, policies(FILE), **locks)
 
+    before = snapshot(scratch)
     with psycopg.connect(scratch.url) as other:
         other.execute("lock table notes in access share mode")
         with pytest.raises(Refused, match="lock"):
             carry()
-        assert snapshot(scratch) == before
+        after = snapshot(scratch)
+    assert (after["policies"], after["tables"]) == (before["policies"], before["tables"])
+    assert how == "apply_by_table" or after == before
     carry()
     assert scratch.left(FILE) == []
+
+
+def test_a_lock_is_asked_for_again(scratch):
+    """As soon as the table is free the plan is carried out; the tries before it are told."""
+    scratch.run(NOTES)
+    wanted, tries = scratch.prepare(FILE).plan, list[str]()
+    with psycopg.connect(scratch.url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("lock table notes in access share mode")
+        done = pool.submit(
+            apply.apply_plan, scratch.connection, policies(FILE), wanted, lock_timeout="50ms", waiting=tries.append
+        )
+        wait_until(lambda: len(tries) >= 2)
+        assert not done.done()
+        other.rollback()
+        done.result(timeout=20)
+    assert all("public.notes is in use" in line for line in tries)
+    assert scratch.left(FILE) == []
+
+
+# --- a transaction for each table
+
+TWO_TABLES = """
+create table public.drafts (like public.notes including all); grant select on public.drafts to authenticated;
+insert into public.drafts select * from public.notes;
+"""
+WITH_DRAFTS = FILE + "  public.drafts: {people: existing, clients: [{who: helper, allow: select}]}\n"
+
+
+@pytest.mark.parametrize("text", [WITH_DRAFTS, HEAD], ids=["rules", "all closed"])
+def test_by_table_leads_to_the_same_state(text, scratch):
+    """From nothing, and from another file: what is left is what one transaction leaves, and nothing is to be done."""
+    scratch.run(NOTES + TWO_TABLES)
+    scratch.install(EXISTING)
+    scratch.install(text)
+    wanted = snapshot(scratch)
+    scratch.install(EXISTING)
+    told: list[str] = []
+    assert apply.apply_by_table(scratch.connection, policies(text), progress=told.append) == len(told) >= 2
+    assert snapshot(scratch) == wanted
+    assert scratch.left(text) == []
+    assert apply.apply_by_table(scratch.connection, policies(text)) == 0
+
+
+def test_no_step_by_table_locks_two(scratch):
+    """Nor does one of them need what a later one makes."""
+    scratch.run(NOTES + TWO_TABLES)
+    for text in (WITH_DRAFTS, EXISTING, HEAD):
+        prepared = scratch.prepare(text)
+        steps = [step for _, step in by_table(prepared.actual, prepared.desired)]
+        assert max(len(step.locked) for step in steps) == 1
+        assert {t for step in steps for t in step.locked} == set(prepared.plan.locked)
+        for step in steps:
+            carry_out(scratch, step)
+        assert scratch.left(text) == []
+
+
+def test_by_table_goes_on_where_it_stopped(scratch):
+    """What was done stays, is recorded, and closes no less than before; the second run does the rest."""
+    scratch.run(NOTES + TWO_TABLES)
+    with psycopg.connect(scratch.url) as other:
+        other.execute("lock table notes in access share mode")
+        with pytest.raises(Refused, match=r"public\.notes.* 2 of 3 steps were done"):
+            apply.apply_by_table(scratch.connection, policies(WITH_DRAFTS), lock_timeout="20ms", patience=0)
+    assert scratch.sees(helper(), "public.drafts") == [1, 2, 3]
+    assert scratch.sees({"sub": ANN, "client_id": "stranger"}, "public.drafts") == []
+    assert all("drafts" not in words for words in scratch.left(WITH_DRAFTS))
+    assert scratch.left(WITH_DRAFTS)
+    apply.apply_by_table(scratch.connection, policies(WITH_DRAFTS))
+    assert scratch.left(WITH_DRAFTS) == []
 
 
 def test_of_several_at_once_one_carries_out(scratch):
