@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from mcp_rls.catalog import Table, TableName
@@ -105,6 +106,14 @@ class Token:
         """Asserts that the table has rows, and that none of them is seen."""
         __tracebackhide__ = True
         return self.sees(table, [])
+
+    def sees_all(self, expected: Mapping[str, Sequence[KeyValue]]) -> None:
+        """Asserts for each table that exactly the rows with these keys are seen; asks for all in one round trip."""
+        __tracebackhide__ = True
+        enter(self._stage, self.spec)
+        trials.see(self._stage, [self._stage.table(_table_name(t)) for t in expected])
+        for table, keys in expected.items():
+            self.sees(table, keys)
 
     def select(self, table: str) -> Attempt:
         """What the token sees; asserts nothing."""
@@ -264,6 +273,7 @@ def _python(key: Key, table: Table) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
+@lru_cache
 def _table_name(text: str) -> TableName:
     name = TableName.parse(text)
     if name is None:

@@ -25,9 +25,22 @@ class KeyReader:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._read: dict[tuple[TableName, str], Key | str] = {}
+        self._lists: dict[tuple[TableName, tuple[int, ...]], tuple[Key, ...]] = {}
 
     def read(self, table: Table, values: tuple[KeyValue, ...]) -> tuple[Key, ...] | str:
         """The keys, or a sentence that says which of them is none."""
+        if not all(type(value) is int for value in values):
+            return self._each(table, values)
+        # the usual case, asked for again and again
+        known = self._lists.get((table.name, values))
+        if known is None:
+            found = self._each(table, values)
+            if isinstance(found, str):
+                return found
+            known = self._lists[table.name, values] = found
+        return known
+
+    def _each(self, table: Table, values: tuple[KeyValue, ...]) -> tuple[Key, ...] | str:
         found: list[Key] = []
         for value in values:
             if isinstance(value, Mapping):

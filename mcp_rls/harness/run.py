@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 
@@ -104,12 +104,19 @@ class Runner:
         """Cases and cells, token by token: becoming a token takes longer than a statement as it."""
         clients = {token.name for token in self.client_tokens()}
         for token in self.suite.tokens.values():
+            self._see(token)
             for case in self.suite.cases:
                 if case.token == token.name:
                     yield self.case(case)
             if token.name in clients:
                 for table in self.stage.covered:
                     yield from self.cells(token, table.name)
+
+    def _see(self, token: TokenSpec) -> None:
+        """What the token sees, all at once; what goes wrong here is told by the checks that ask again."""
+        with suppress(CannotTest, psycopg.Error):
+            enter(self.stage, token)
+            trials.see(self.stage, self.stage.covered)
 
     # --- cases ---
 

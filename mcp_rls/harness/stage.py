@@ -7,7 +7,8 @@ fixtures                 mcp_rls_base
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ from mcp_rls.harness.token import Bearer
 
 _BASE, _TOKEN, _ACT = "mcp_rls_base", "mcp_rls_token", "mcp_rls_act"
 _BACK = f"rollback to {_ACT}"
+_NUMBERS = itertools.count(1)
+_MOST_PREPARED = 2000  # a plan takes some tens of kilobytes in the server
 # Skips every row but one: row security was asked about them all before, and no other row is disturbed.
 _SKIP = "create function pg_temp.mcp_rls_skip() returns trigger language plpgsql as 'begin return null; end'"
 _TRIGGER = '" mcp_rls"'  # triggers fire by name, and a blank sorts first: skipped rows reach no other trigger
@@ -58,6 +61,9 @@ class Stage:
         self._acting = False
         self._snapshots: dict[TableName, rows.Snapshot] = {}
         self._facts: dict[str, RoleFacts] = {}
+        self.queries: dict[TableName, str] = {}  # the keys of a table's rows
+        self.sights: dict[TableName, Rows] = {}  # what the acting token was shown already, see trials.see
+        self._statements: dict[str, str] = {}  # text to its prepared name; '' until it is met again
 
     @property
     def superuser(self) -> bool:
@@ -120,12 +126,12 @@ class Stage:
         """Nobody acts any more, and only the fixtures are left."""
         run(self.conn, f"rollback to {_BASE}")
         self.bearer, self._acting = None, False
-        self._snapshots.clear()
+        self._changed()
 
     def try_do(self, *statements: str) -> list[Rows] | psycopg.Error:
         """The rows of statements whose effect stays for as long as the present layer; or their error."""
         assert not self._acting, "rows are brought by the login role, not by a token"
-        self._snapshots.clear()
+        self._changed()
         try:
             return run(self.conn, "savepoint mcp_rls_try", *statements, "release mcp_rls_try")[1:-1]
         except psycopg.Error as error:
@@ -167,17 +173,22 @@ class Stage:
         """A layer for further rows of the login role; call what it yields to act again. Undone at the end."""
         run(self.conn, f"rollback to {_TOKEN}")
         self._acting = False
-        self._snapshots.clear()
+        self._changed()
         try:
             yield self._take_role
         finally:
             run(self.conn, f"rollback to {_TOKEN}")
             self._acting = False
-            self._snapshots.clear()
+            self._changed()
             self._take_role()
 
-    def attempt(self, statement: str, look: str = "select", isolate: tuple[Table, Key] | None = None) -> Attempt:
-        """Runs `statement` as the token and then `look` past row security.
+    def _changed(self) -> None:
+        """The rows below the token are others now."""
+        self._snapshots.clear()
+        self.sights.clear()
+
+    def attempt(self, statement: str, look: str = "", isolate: tuple[Table, Key] | None = None) -> Attempt:
+        """Runs `statement` as the token and then, if it may have written, `look` past row security.
 
         `isolate`: only this row of the table reaches the statement's UPDATE or DELETE; policies are asked about all.
         """
@@ -186,15 +197,53 @@ class Stage:
         if isolate is not None:
             self._isolate(*isolate)
         start = () if isolate is not None else (_BACK,)
+        after = ("reset role", look) if look else ()
+        statement = self._prepared(statement) if isolate is None else statement
         try:
-            results = run(self.conn, *start, statement, "reset role", look)
+            results = run(self.conn, *start, statement, *after)
         except psycopg.OperationalError as error:
             if self.conn.closed:
                 raise CannotTest(f"the connection was lost: {one_line(error)}") from None
             return Attempt([], [], error)
         except psycopg.Error as error:
             return Attempt([], [], error)
-        return Attempt(results[-3], results[-1])
+        return Attempt(results[len(start)], results[-1] if look else [])
+
+    def attempt_all(self, statements: Sequence[str]) -> list[Rows] | None:
+        """The rows of queries as the token, in one round trip; None when one of them ends in an error."""
+        assert self._acting, "somebody acts"
+        try:
+            results = run(self.conn, _BACK, *map(self._prepared, statements))
+        except psycopg.Error:
+            return None
+        self.attempts += len(statements)
+        return results[1:]
+
+    def _prepared(self, statement: str) -> str:
+        """What to send for a statement: from its second use on it is prepared, and planned once for all tokens.
+
+        That is what a pool of connections does to an app's statements. A plan that holds on to one token's values,
+        where a policy calls a function that was declared IMMUTABLE, shows as a leak.
+        """
+        name = self._statements.get(statement)
+        if name is None:
+            self._statements[statement] = ""
+        elif name == "" and len(self._statements) <= _MOST_PREPARED:
+            name = self._statements[statement] = f"mcp_rls_{next(_NUMBERS)}"
+            try:
+                run(self.conn, _BACK, f"prepare {name} as {statement}")
+            except psycopg.Error:
+                self._statements[statement] = statement  # it is told by the statement itself
+                return statement
+        return f"execute {name}" if name and name != statement else statement
+
+    def forget_statements(self) -> None:
+        """Prepared statements outlive a transaction; these don't outlive the stage."""
+        names = {n for text, n in self._statements.items() if n not in ("", text)}
+        self._statements.clear()
+        if names and not self.conn.closed:
+            there = {name for (name,) in run(self.conn, "select name from pg_prepared_statements")[0]}
+            run(self.conn, "", *(f"deallocate {n}" for n in sorted(names & there)))
 
     def holds_anyway(self, expression: str) -> bool | None:
         """Whether a policy's expression is true for the token whatever the row; None when it depends on the row."""
@@ -233,12 +282,18 @@ def open_stage(conn: Connection, policies: PolicySet, catalog: Catalog, roles: f
 
     Raises: CannotTest when it would prove nothing.
     """
-    with conn.transaction(force_rollback=True):
-        _alone(conn)
-        stage = Stage(conn, policies, catalog)
-        preflight(conn, sorted(roles), stage.covered)
-        run(conn, f"savepoint {_BASE}")
-        yield stage
+    stage = Stage(conn, policies, catalog)
+    # after a ROLLBACK or a DROP the driver forgets what it prepared by DEALLOCATE ALL, which would take ours along
+    threshold, conn.prepare_threshold = conn.prepare_threshold, None
+    try:
+        with conn.transaction(force_rollback=True):
+            _alone(conn)
+            preflight(conn, sorted(roles), stage.covered)
+            run(conn, f"savepoint {_BASE}")
+            yield stage
+    finally:
+        stage.forget_statements()
+        conn.prepare_threshold = threshold
 
 
 def _alone(conn: Connection) -> None:

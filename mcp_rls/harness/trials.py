@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mcp_rls import sql
@@ -22,10 +22,26 @@ class Inserted:
     new: tuple[rows.StoredRow, ...] = ()
 
 
+def see(stage: Stage, tables: Iterable[Table]) -> None:
+    """Asks for what the token sees of several tables at once, for `select` to tell; what can't be asked is left."""
+    assert stage.bearer is not None, "somebody acts"
+    reach = stage.facts(stage.bearer.role).reach
+    asked = [t for t in tables if t.name in reach and reach[t.name].select and t.name not in stage.sights]
+    found = stage.attempt_all([_select(stage, table) for table in asked])
+    stage.sights.update(zip((t.name for t in asked), found or (), strict=False))
+
+
+def _select(stage: Stage, table: Table) -> str:
+    if table.name not in stage.queries:
+        stage.queries[table.name] = f"select {rows.key_expression(table)} from {sql.table(table.name)} t"
+    return stage.queries[table.name]
+
+
 def select(stage: Stage, table: Table) -> Observation:
     """Which rows the token sees."""
-    statement = f"select {rows.key_expression(table)} from {sql.table(table.name)} t"
-    attempt = stage.attempt(statement)
+    statement = _select(stage, table)
+    known = stage.sights.pop(table.name, None)
+    attempt = stage.attempt(statement) if known is None else Attempt(known, [])
     there = stage.snapshot(table)
     if attempt.error is not None:
         observation = replace(of_error("select", statement, attempt.error, table), found=len(there))
