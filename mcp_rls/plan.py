@@ -1,7 +1,7 @@
 """Two States to the ordered operations that lead from one to the other.
 
-Order: at every point between two statements a session may do no more than in the wider of the two end states, so that
-a plan that stops half way exposes no row.
+A plan is carried out in one transaction, so that nobody sees it half done; `apply` and revisions see to that. Its order
+is such that no object, for as long as it alone differs, admits more than in the wider of its two ends:
 
 1. revoke: a privilege that row security can't narrow goes first
 2. the schema, then functions: policies call them
@@ -69,6 +69,8 @@ class Plan:
 
 
 EXCLUSIVE = "ACCESS EXCLUSIVE"
+LOCK_TIMEOUT = "300ms"  # whoever wants to read waits behind a waiting ALTER POLICY, so it must not wait for long
+PATIENCE = 30.0  # seconds in which locks are asked for again and again
 
 
 def plan(actual: State, desired: State) -> Plan:
@@ -77,7 +79,7 @@ def plan(actual: State, desired: State) -> Plan:
     start = actual
     if _result_types_change(actual, desired):
         # policies hold such a function fast: until it is made anew they admit nothing
-        start = replace(actual, policies={k: p if _is_as_before(p) else _shut(p) for k, p in actual.policies.items()})
+        start = replace(actual, policies={k: p if p.is_as_before else _shut(p) for k, p in actual.policies.items()})
         operations += _Difference(actual, start).changed()
     operations += _operations(start, desired)
     return Plan(tuple(operations), actual.fingerprint, desired.fingerprint)
@@ -98,21 +100,22 @@ def _shut(policy: Policy) -> Policy:
     return replace(policy, using=using, check=check, source="", meaning=NOBODY)
 
 
-def _is_as_before(policy: Policy) -> bool:
-    return policy.permissive and policy.name == as_before(policy.table).name
-
-
-def by_table(actual: State, desired: State) -> Iterator[tuple[str, Plan]]:
+def by_table(actual: State, desired: State) -> list[tuple[str, Plan]] | None:
     """The same way in steps that each lock one table at most, each a whole plan of its own, with what it is about.
 
-    What policies call comes first and goes last; a table's old policies meet the new functions until its turn comes.
+    What policies call comes first and goes last; then the tables, those that only close before the others. None when
+    that would open: when who is recognised, or what a value is, changes together with what is said of it, old policies
+    would meet the new functions.
     """
     functions = {**actual.functions, **desired.functions}
-    yield "what policies call", plan(actual, replace(actual, installed=True, functions=functions, schemas=()))
-    for table in sorted(_tables(actual) | _tables(desired)):
-        yield str(table), plan(_only(actual, table), _only(desired, table))
+    first = plan(actual, replace(actual, installed=True, functions=functions, schemas=()))
+    tables = [(str(t), plan(_only(actual, t), _only(desired, t))) for t in sorted(_tables(actual) | _tables(desired))]
+    if any(tables_plan for _, tables_plan in tables) and any(o.effect is Effect.OPENS for o in first.operations):
+        return None
     left = replace(desired, installed=True, functions=functions)
-    yield "what nothing calls any more", plan(left, replace(desired, schemas=()))
+    last = plan(left, replace(desired, schemas=()))
+    ordered = sorted(tables, key=lambda step: bool(step[1].opens))
+    return [("what policies call", first), *ordered, ("what nothing calls any more", last)]
 
 
 def _tables(state: State) -> set[TableName]:
@@ -133,7 +136,7 @@ def _only(state: State, table: TableName) -> State:
 
 def removed(actual: State) -> State:
     """The state without anything of ours: what was revoked given back, row security and `as before` policies left."""
-    kept = {key: p for key, p in actual.policies.items() if _is_as_before(p)}
+    kept = {key: p for key, p in actual.policies.items() if p.is_as_before}
     return State(
         policies={key: replace(p, source="") for key, p in kept.items()},
         switches=actual.switches,
@@ -151,9 +154,7 @@ def script(desired: State) -> tuple[str, ...]:
             )
             statements += sql.revoke_blind(table, ("public", *holders))
     for operation in plan(State(), desired).operations:
-        policy = next(
-            (p for p in desired.policies.values() if p.object == operation.subject and _is_as_before(p)), None
-        )
+        policy = next((p for p in desired.policies.values() if p.object == operation.subject and p.is_as_before), None)
         statements += (
             [sql.where_row_security_is_off(policy.table, operation.statements)] if policy else operation.statements
         )
@@ -209,6 +210,8 @@ class _Difference:
                 if known is None:
                     yield Operation(statements, f"make {wanted.object}", Effect.NEITHER, subject=wanted.object)
                 else:
+                    lost = tuple(role for role in known.execute if role not in wanted.execute)
+                    statements = (*statements, *([sql.revoke_execute(wanted, lost)] if lost else []))
                     said = effects.of_function(known.meaning, wanted.meaning)
                     yield _operation(statements, f"replace {wanted.object}", said, subject=wanted.object)
 
@@ -226,7 +229,7 @@ class _Difference:
 
     def creation(self, policy: Policy) -> Operation:
         create: tuple[str, ...] = (sql.create_policy(policy),)
-        if _is_as_before(policy):
+        if policy.is_as_before:
             # a downgrade leaves it in place, so a revision that is run again may meet it
             create = (sql.create_policy_if_absent(policy),)
             words, effect = f"{policy.table}: people keep what they had, now by a policy", Effect.NEITHER
@@ -235,7 +238,7 @@ class _Difference:
             old = as_before(policy.table)
             if (old.table, old.name) not in {*self.desired.policies, *self.actual.policies}:
                 # left by a downgrade, it would add all rows to those of the rules
-                create = (sql.drop_policy_if_there(old), *create)
+                create = (sql.drop_policy_if_there(old), sql.forget((old.object,)), *create)
         else:
             words, effect = f"{policy.table}: {_ceiling_words(policy)}", Effect.CLOSES
         comment = sql.comment_on_policy(policy, _comment(policy))

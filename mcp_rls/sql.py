@@ -166,6 +166,10 @@ def create_function(function: Function) -> tuple[str, ...]:
     )
 
 
+def revoke_execute(function: Function, holders: tuple[str, ...]) -> str:
+    return f"revoke execute on function {signature(function)} from {roles(holders)}"
+
+
 def drop_function(function: Function) -> str:
     return f"drop function {signature(function)}"
 

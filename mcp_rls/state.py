@@ -69,6 +69,11 @@ class Policy:
     def object(self) -> str:
         return f"policy {self.table} {self.name}"
 
+    @property
+    def is_as_before(self) -> bool:
+        """Whether it keeps everybody but clients as they were where row security was off; whatever its table's name."""
+        return self.permissive and self.command == "all" and self.roles == ("public",)
+
     def sealed(self) -> Policy:
         """The same with its `source` computed, as the compiler hands it on."""
         text = (self.permissive, self.command, self.roles, self.using, self.check)
@@ -123,6 +128,7 @@ class State:
     revoked: frozenset[Privilege] = frozenset()  # taken away by us, given back on the way down
     schemas: tuple[str, ...] = ()  # covered
     roles: tuple[str, ...] = ()  # that tokens arrive as
+    suspended: tuple[str, ...] = field(default=(), compare=False)  # tables whose policies are put away for a moment
     recorded: frozenset[str] = field(default=frozenset(), compare=False)  # objects in the manifest, there or not
 
     def __post_init__(self) -> None:

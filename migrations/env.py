@@ -1,6 +1,9 @@
 """The Alembic environment: plain, one database, one transaction for the whole run.
 
 The database is `-x url=...`, else MCP_RLS_DATABASE_URL, else sqlalchemy.url of alembic.ini.
+
+With SQLAlchemy models, give context.configure their metadata, and policies come with --autogenerate and `alembic check`:
+target_metadata=mcp_rls.alembic_plugin.with_policies(Base.metadata, "policies.yaml")
 """
 
 import os

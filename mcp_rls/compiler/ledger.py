@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from mcp_rls.compiler.helpers import CLAIMS, function
+from mcp_rls.compiler.suspend import RESUME, SUSPEND
 from mcp_rls.state import SCHEMA, Function
 
 # One source of the schema itself, for direct plans; the shipped first revision holds a frozen copy.
@@ -140,4 +141,4 @@ RECORD = _keeper("record", "entries jsonb", _RECORD, arguments="jsonb")
 NOTE = _keeper("note", "schemas text[], roles text[]", _NOTE, arguments="text[], text[]")
 
 # what every database has, whatever its policy file says
-STATIC = (CLAIMS, PRINTED, RECORD, NOTE)
+STATIC = (CLAIMS, PRINTED, RECORD, NOTE, SUSPEND, RESUME)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain, combinations
 
 from mcp_rls import sql
-from mcp_rls.catalog import TableName
+from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler import claims, helpers, ledger, meaning
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
@@ -53,8 +53,8 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
             made.append(as_before(table.table, place(table.span)))
     covered = {t.table: t for t in resolved.tables}
     # a table that isn't covered any more keeps its people's rows, and gets back what was revoked there
-    made += [p for p in actual.policies.values() if p.table not in covered and p.name == as_before(p.table).name]
-    held = actual.privileges | actual.revoked
+    made += [p for p in actual.policies.values() if p.table not in covered and p.is_as_before]
+    held = actual.privileges | frozenset(p for p in actual.revoked if _still_there(resolved.catalog, p))
     revoked = frozenset(p for p in held if _unwanted(resolved.policies.roles, covered.get(p.table), p))
     return State(
         installed=True,
@@ -74,12 +74,19 @@ def _keeps_people(table: TableName, actual: State) -> bool:
     Row security that is off on a table of ours was switched off by hand: it only goes on again, for who knows what the
     people's own policies limit there.
     """
-    policy = as_before(table)
-    if policy.object in actual.recorded or (table, policy.name) in actual.policies:
+    here = [p for p in actual.policies.values() if p.table == table]
+    if as_before(table).object in actual.recorded or any(p.is_as_before for p in here):
         return True
-    ours = any(p.table == table and not p.permissive for p in actual.policies.values())
+    ours = any(not p.permissive for p in here)
     known = actual.switches.get(table)
     return not ours and (known is None or not known.row_security)
+
+
+def _still_there(catalog: Catalog | None, privilege: Privilege) -> bool:
+    """Whether its table and its role exist: what was revoked on a dropped table can't be given back."""
+    if catalog is None:
+        return True
+    return privilege.table in catalog.tables and (privilege.role == "public" or privilege.role in catalog.roles)
 
 
 def _unwanted(roles: tuple[str, ...], table: ResolvedTable | None, privilege: Privilege) -> bool:

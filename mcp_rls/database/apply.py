@@ -21,13 +21,11 @@ from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
-from mcp_rls.plan import Operation, Plan, by_table, plan
+from mcp_rls.plan import LOCK_TIMEOUT, PATIENCE, Operation, Plan, by_table, plan
 from mcp_rls.state import SCHEMA, State
 
 Connection = psycopg.Connection[Any]
 Progress = Callable[[str], None]
-LOCK_TIMEOUT = "300ms"  # whoever wants to read waits behind a waiting ALTER POLICY, so it must not wait for long
-PATIENCE = 30.0  # seconds in which locks are asked for again and again
 _PAUSES = (0.1, 2.0)  # seconds between two tries: the first, doubled each time, and the longest
 
 
@@ -54,7 +52,8 @@ class Prepared:
 def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = frozenset()) -> Prepared:
     """Compiles the policies against this database and plans; reads only.
 
-    Raises Invalid with every diagnostic when there is an error among them.
+    Raises Invalid with every diagnostic when there is an error among them, Refused while tables are suspended: their
+    own policies are away, so a plan made now would leave them without.
     """
     diagnostics = Diagnostics()
     catalog = read_catalog(conn)
@@ -64,6 +63,9 @@ def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
     if resolved is None or diagnostics.has_errors:
         raise Invalid(diagnostics)
     actual = read_state(conn, policies.schemas, policies.roles)
+    if actual.suspended:
+        tables = ", ".join(map(str, actual.suspended))
+        raise Refused(f"{tables}: suspended; finish that migration, or run: select {SCHEMA}.resume()")
     desired = lower(resolved, actual)
     return Prepared(catalog, resolved, actual, desired, plan(actual, desired), diagnostics)
 
@@ -130,7 +132,10 @@ def apply_by_table(
     """
     with _refusals(lock_timeout):
         prepared = prepare(conn, policies)
-    steps = [(about, step) for about, step in by_table(prepared.actual, prepared.desired) if step]
+    ways = by_table(prepared.actual, prepared.desired)
+    if ways is None:
+        raise Refused("who is recognised changes together with rules of tables: that takes one transaction")
+    steps = [(about, step) for about, step in ways if step]
 
     def attempt(step: Plan) -> None:
         with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):

@@ -298,6 +298,9 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         revoked=frozenset(Privilege.named(row["object"]) for row in manifest.values() if row["source"] == "revoked"),
         schemas=tuple(sorted(covered)) if installed else (),
         roles=tuple(sorted(token_roles - {"public"})) if installed else (),
+        suspended=tuple(
+            sorted(o.removeprefix("suspended ") for o, r in manifest.items() if r["source"] == "suspended")
+        ),
         recorded=frozenset(o for o in manifest if o.startswith(_KEPT)),
     )
 
@@ -318,4 +321,5 @@ def _our_function(row: Row) -> OurFunction:
 
 def _our_policy(table: TableName, row: Row) -> Policy:
     roles = tuple(sorted(row["roles"]))
-    return Policy(table, row["name"], row["permissive"], _COMMANDS[row["command"]], roles, row["using"], row["check"])
+    using, check = (text and text.lstrip("\n") for text in (row["using"], row["check"]))
+    return Policy(table, row["name"], row["permissive"], _COMMANDS[row["command"]], roles, using, check)

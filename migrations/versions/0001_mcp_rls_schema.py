@@ -19,11 +19,10 @@ def upgrade() -> None:
     # neither: make function mcp_rls.note(text[], text[])
     # neither: make function mcp_rls.printed(text[])
     # neither: make function mcp_rls.record(jsonb)
+    # neither: make function mcp_rls.resume(text[])
+    # neither: make function mcp_rls.suspend(regclass[])
     # neither: note in the manifest what changed
-    op.execute(
-        sa.text(
-            r"""do $mcp_rls1$ declare was jsonb := (select jsonb_object_agg(n, current_setting(n)) from unnest('{search_path,lock_timeout,standard_conforming_strings,transform_null_equals}'::text[]) n);
-    begin set local search_path = pg_catalog; set local lock_timeout = '2s'; set local standard_conforming_strings = on; set local transform_null_equals = off;
+    policies = r"""do $mcp_rls1$ declare was jsonb := (select jsonb_object_agg(n, current_setting(n)) from unnest('{search_path,lock_timeout,standard_conforming_strings,transform_null_equals}'::text[]) n); begin set local search_path = pg_catalog; set local lock_timeout = '300ms'; set local standard_conforming_strings = on; set local transform_null_equals = off;
     create schema mcp_rls;
     revoke all on schema mcp_rls from public;
     create table mcp_rls.manifest (
@@ -159,12 +158,155 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.record(jsonb) from public;
-    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "85cd9fadd7c9a81634e041e159e34834", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "40c7552d4767ea89f2bb7936c10aebd8", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "6df13313b3e0320493203502a3c7028f", "place": "", "facts": {"value": "keeps the manifest: record"}}]');
-    perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls1$""".replace("\n    ", "\n").replace(
-                ":", r"\:"
-            )
+    create or replace function mcp_rls.resume(without text[] default '{}') returns void
+    language plpgsql volatile parallel safe security invoker
+      set search_path = pg_catalog, pg_temp
+      set standard_conforming_strings = on
+      set transform_null_equals = off
+      set datestyle = 'ISO'
+      set intervalstyle = 'postgres'
+      set extra_float_digits = 1
+    as $mcp_rls$
+    declare
+      held record;
+      policy record;
+      given_up boolean;
+      entries jsonb := '[]';
+    begin
+      perform pg_advisory_xact_lock(hashtext('mcp_rls.apply'));
+      for held in
+        -- a table may have been renamed since, or restored elsewhere
+        select substr(m.object, 11) as name, m.facts ->> 'oid' as oid, m.facts -> 'policies' as policies, (
+          select s.polrelid::regclass from pg_policy s where s.polname = 'mcp_rls: suspended'
+            and (s.polrelid::text = m.facts ->> 'oid' or s.polrelid::regclass::text = substr(m.object, 11))
+          order by s.polrelid::text <> m.facts ->> 'oid' limit 1) as relation
+        from mcp_rls.manifest m where m.source = 'suspended' order by m.object
+      loop
+        if held.relation is null and (to_regclass(held.name) is not null
+            or exists (select from pg_class c where c.oid::text = held.oid)) then
+          raise '% has lost its policy "mcp_rls: suspended"', held.name using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Its policies are noted in mcp_rls.manifest; make it suspended again, or delete the note.';
+        end if;
+        continue when held.relation is null;  -- dropped
+        for policy in
+          select x.* from jsonb_to_recordset(held.policies) x(name text, permissive boolean, command text, roles text,
+            "using" text, "check" text, comment text, columns jsonb, entry jsonb)
+          where not exists (select from pg_policy p where p.polrelid = held.relation and p.polname = x.name)
+          order by x.permissive, x.name
+        loop
+          given_up := format('%s on %s', policy.name, held.relation) = any (without);
+          continue when given_up and policy.permissive;
+          begin
+            execute format('create policy %I on %s as %s for %s to %s%s%s', policy.name, held.relation,
+              case when policy.permissive then 'permissive' else 'restrictive' end, policy.command, policy.roles,
+              ' using (' || case when given_up and policy."using" <> '' then 'false' else policy."using" end || ')',
+              ' with check (' || case when given_up and policy."check" <> '' then 'false' else policy."check" end || ')');
+          exception when others then
+            raise 'policy % on % can''t be made again: %', quote_ident(policy.name), held.relation, sqlerrm
+              using errcode = sqlstate, hint = format('Make it anew before mcp_rls.resume, or give it up:'
+                ' select mcp_rls.resume(array[%L])', format('%s on %s', policy.name, held.relation));
+          end;
+          if policy.comment <> '' then
+            execute format('comment on policy %I on %s is %L', policy.name, held.relation, policy.comment);
+          end if;
+          continue when given_up;
+          if policy.columns is distinct from (
+            select (select jsonb_object_agg(concat(d.refobjid::regclass, ' ', a.attname), case
+                   when a.atttypid::regtype = any ('{smallint,integer,bigint,numeric}'::regtype[]) then 'a number'
+                   when a.atttypid::regtype = any ('{text,varchar}'::regtype[]) then 'a text'
+                   else format_type(a.atttypid, null) end)
+                 from pg_depend d join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+                 where d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_class'::regclass) from pg_policy p where p.polrelid = held.relation and p.polname = policy.name
+          ) then
+            delete from mcp_rls.manifest m where m.object = policy.entry ->> 'object';  -- the next plan writes it
+          else entries := entries || coalesce(policy.entry, '[]');
+          end if;
+        end loop;
+        execute format('drop policy %I on %s', 'mcp_rls: suspended', held.relation);
+      end loop;
+      perform mcp_rls.record(entries);
+      delete from mcp_rls.manifest m where m.source = 'suspended';
+    end
+    $mcp_rls$;
+    revoke all on function mcp_rls.resume(text[]) from public;
+    create or replace function mcp_rls.suspend(variadic tables regclass[]) returns void
+    language plpgsql volatile parallel safe security invoker
+      set search_path = pg_catalog, pg_temp
+      set standard_conforming_strings = on
+      set transform_null_equals = off
+      set datestyle = 'ISO'
+      set intervalstyle = 'postgres'
+      set extra_float_digits = 1
+    as $mcp_rls$
+    declare
+      shut regclass[] := '{}';
+      relation regclass;
+      policy record;
+    begin
+      if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+        raise 'mcp_rls.suspend needs READ COMMITTED: an older snapshot may miss a policy'
+          using errcode = 'active_sql_transaction';
+      end if;
+      perform pg_advisory_xact_lock(hashtext('mcp_rls.apply'));
+      if exists (select from mcp_rls.manifest m where m.source = 'suspended') then
+        raise '% is still there', (select min(m.object) from mcp_rls.manifest m where m.source = 'suspended')
+          using errcode = 'object_not_in_prerequisite_state', hint = 'Name all tables in one call of mcp_rls.suspend.'
+            ' What was left suspended ends with select mcp_rls.resume().';
+      end if;
+      loop
+        with recursive reached(relation) as (
+          select unnest(tables)::oid
+          union
+          select further.relation from reached r cross join lateral (
+            select h.inhrelid as relation from pg_inherits h where h.inhparent = r.relation
+            union all
+            select coalesce(p.polrelid, w.ev_class) from pg_depend d
+            left join pg_policy p on d.classid = 'pg_policy'::regclass and p.oid = d.objid
+            left join pg_rewrite w on d.classid = 'pg_rewrite'::regclass and w.oid = d.objid
+            where d.refclassid = 'pg_class'::regclass and d.refobjid = r.relation
+              and d.classid in ('pg_policy'::regclass, 'pg_rewrite'::regclass)) further
         )
-    )
+        select r.relation into relation from reached r
+        where (r.relation = any (tables) or exists (select from pg_policy p where p.polrelid = r.relation))
+          and r.relation <> all (shut)
+        order by r.relation <> all (tables), r.relation limit 1;
+        exit when not found;
+        execute format('create policy %I on %s as restrictive using (false) with check (false)', 'mcp_rls: suspended', relation);
+        shut := shut || relation;
+      end loop;
+      insert into mcp_rls.manifest (object, source, printed, place, facts)
+      -- what was changed by hand is not vouched for afterwards either
+      with known as (select m.object, to_jsonb(m) as entry from mcp_rls.manifest m join mcp_rls.printed(null) h
+                     on h.object = m.object and (h.tree = m.tree or h.digest = m.printed))
+      select format('suspended %s', s.relation::regclass), 'suspended', '', '', jsonb_build_object('oid', s.relation,
+        'policies', (select coalesce(jsonb_agg(jsonb_build_object('name', p.polname, 'permissive', p.polpermissive,
+          'command', case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update'
+                     when 'd' then 'delete' else 'all' end,
+          'roles', (select string_agg(case m.id when 0 then 'public' else m.id::regrole::text end, ', ')
+                    from unnest(p.polroles) m(id)),
+          'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid),
+          'comment', obj_description(p.oid, 'pg_policy'), 'columns', (select jsonb_object_agg(concat(d.refobjid::regclass, ' ', a.attname), case
+                   when a.atttypid::regtype = any ('{smallint,integer,bigint,numeric}'::regtype[]) then 'a number'
+                   when a.atttypid::regtype = any ('{text,varchar}'::regtype[]) then 'a text'
+                   else format_type(a.atttypid, null) end)
+                 from pg_depend d join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+                 where d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_class'::regclass), 'entry', e.entry)), '[]')
+        from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
+        left join known e on e.object = format('policy %s.%s %s', n.nspname, c.relname, p.polname)
+        where p.polrelid = s.relation and p.polname <> 'mcp_rls: suspended'))
+      from unnest(shut::oid[]) s(relation);
+      for policy in
+        select p.polname, p.polrelid::regclass as relation from pg_policy p
+        where p.polrelid = any (shut) and p.polname <> 'mcp_rls: suspended'
+      loop
+        execute format('drop policy %I on %s', policy.polname, policy.relation);
+      end loop;
+    end
+    $mcp_rls$;
+    revoke all on function mcp_rls.suspend(regclass[]) from public;
+    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "85cd9fadd7c9a81634e041e159e34834", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "40c7552d4767ea89f2bb7936c10aebd8", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "6df13313b3e0320493203502a3c7028f", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "771a19f3f46d8418b1215a7fe97b351a", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "564b05c596887e3d9f673dadac70d042", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
+    perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls1$"""
+    op.execute(sa.text(policies.replace("\n    ", "\n").replace(":", r"\:")))  # verbatim
 
 
 def downgrade() -> None:
@@ -172,19 +314,17 @@ def downgrade() -> None:
     # neither: drop function mcp_rls.note(text[], text[])
     # neither: drop function mcp_rls.printed(text[])
     # neither: drop function mcp_rls.record(jsonb)
+    # neither: drop function mcp_rls.resume(text[])
+    # neither: drop function mcp_rls.suspend(regclass[])
     # neither: remove the schema mcp_rls
-    op.execute(
-        sa.text(
-            r"""do $mcp_rls$ declare was jsonb := (select jsonb_object_agg(n, current_setting(n)) from unnest('{search_path,lock_timeout,standard_conforming_strings,transform_null_equals}'::text[]) n);
-    begin set local search_path = pg_catalog; set local lock_timeout = '2s'; set local standard_conforming_strings = on; set local transform_null_equals = off;
+    policies = r"""do $mcp_rls$ declare was jsonb := (select jsonb_object_agg(n, current_setting(n)) from unnest('{search_path,lock_timeout,standard_conforming_strings,transform_null_equals}'::text[]) n); begin set local search_path = pg_catalog; set local lock_timeout = '300ms'; set local standard_conforming_strings = on; set local transform_null_equals = off;
     drop function mcp_rls.claims();
     drop function mcp_rls.note(text[], text[]);
     drop function mcp_rls.printed(text[]);
     drop function mcp_rls.record(jsonb);
+    drop function mcp_rls.resume(text[]);
+    drop function mcp_rls.suspend(regclass[]);
     drop table mcp_rls.manifest;
     drop schema mcp_rls;
-    perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls$""".replace("\n    ", "\n").replace(
-                ":", r"\:"
-            )
-        )
-    )
+    perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls$"""
+    op.execute(sa.text(policies.replace("\n    ", "\n").replace(":", r"\:")))  # verbatim

@@ -8,6 +8,8 @@ import argparse
 import ast
 import importlib.util
 import io
+import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -17,8 +19,10 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
+from click.testing import CliRunner
 
 from mcp_rls.alembic_plugin import NotAtHead, body, way_back, write_revision
+from mcp_rls.cli import main
 from mcp_rls.compiler import ledger
 from mcp_rls.database.server import Server
 from mcp_rls.plan import plan
@@ -40,6 +44,33 @@ tables:
     clients:
       - {who: helper, allow: select, scope: "n:r", rows: "status in ('open', 'a:b', '100%s', '%(x)s', '{y}', 'back\\slash', '\"\"\"', '::z', '\\:q')"}
   public.alembic_version: {}
+"""
+)
+
+
+ODD_NAME = """od:d %s {x} 'y' $1 \\ \"\""""
+ODD_STATUS = (
+    "a:b", "::z", "\\:q", "100%s", "%(x)s", "{y}", "${z}", "$1", "$mcp_rls$", "back\\slash", "\\", "'", '"' * 3,
+    "a\tb", "a \nb", "a\n\n  b", "\n    a", "end ", "cr\r", "\u202ebidi", "\U0001f600", "\U000e0001",
+)  # fmt: skip
+ODD_LIST = ", ".join("'" + status.replace("'", "''") + "'" for status in ODD_STATUS)
+ODD_COLUMN = r"""status = ':x' or "co:l %s \ x" = 1"""
+ODD = (
+    HEAD
+    + f"""
+scopes: {{"n:r": {{text: t}}}}
+tables:
+  {json.dumps(f'public."{ODD_NAME}"')}:
+    people: existing
+    clients:
+      - {{who: helper, allow: select, scope: "n:r", rows: {json.dumps(ODD_COLUMN)}}}
+  public.notes:
+    people: existing
+    clients:
+      - who: helper
+        allow: select
+        scope: "n:r"
+        rows: {json.dumps(f"status in ({ODD_LIST})", ensure_ascii=False)}
 """
 )
 
@@ -67,11 +98,11 @@ class Revisions:
         command.upgrade(self.config(url, out=out), to, sql=True)
         return out.getvalue()
 
-    def write(self, scratch: Scratch, text: str, message: str = "rules") -> Path:
+    def write(self, scratch: Scratch, text: str, message: str = "rules", head: str = "head") -> Path:
         """A revision for what is pending in this database."""
         prepared = scratch.prepare(text)
         back = way_back(prepared.actual, prepared.desired)
-        return write_revision(self.ini, message, prepared.plan, back, database=scratch.url)
+        return write_revision(self.ini, message, prepared.plan, back, database=scratch.url, head=head)
 
 
 OPEN = "mcp_rls_open=yes"
@@ -117,9 +148,15 @@ def test_the_shipped_revision_is_what_a_plan_makes(scratch, revisions):
 def test_its_text_is_that_of_a_plan_too(revisions):
     """The body of upgrade() is word for word what a plan for the bare schema would be written as."""
     wanted = State(installed=True, functions={f.signature: f for f in ledger.STATIC})
-    text = next((revisions.ini.parent / "versions").glob("0001*.py")).read_text()
-    assert body(plan(State(), wanted)) in text
-    assert body(plan(wanted, State())) in text
+    (file,) = bundled("migrations").glob("versions/0001*.py")
+    text = file.read_text()
+    up, down = (
+        f"def {way}grade() -> None:\n    {body(p)}\n"
+        for way, p in (("up", plan(State(), wanted)), ("down", plan(wanted, State())))
+    )
+    if os.environ.get("MCP_RLS_REWRITE"):
+        file.write_text(text := f"{text[: text.index('def upgrade')]}{up}\n\n{down}")
+    assert text.endswith(f"{up}\n\n{down}")
 
 
 def test_the_shipped_revision_goes_and_leaves_nothing(scratch, revisions):
@@ -178,7 +215,10 @@ def test_offline_sql_makes_the_same(each_server: Server, revisions):
 
 
 def test_a_change_of_one_rule_is_a_small_revision(scratch, revisions):
-    """What it says up and down is under 40 lines, one ALTER POLICY each, and nothing is pending after it."""
+    """The whole file is under 40 lines, one ALTER POLICY each way, and nothing is pending after it.
+
+    So is the one back, which closes again, and whose own way down is guarded.
+    """
     first = re.sub(r"status in .*\)\"", "status in ('open', 'pending')\"", FILE)
     changed = first.replace("'pending'", "'pending', 'closed'")
     revisions.up(scratch.url)
@@ -188,14 +228,60 @@ def test_a_change_of_one_rule_is_a_small_revision(scratch, revisions):
     text = path.read_text()
     assert text.count("alter policy") == 2
     assert "create policy" not in text
-    assert len(text[text.index("def upgrade") :].splitlines()) < 40
+    assert len(text.splitlines()) < 40
     scratch.run("update notes set status = 'closed' where id = 2")
     assert scratch.sees(helper(scope="n:r")) == [1]
     revisions.up(scratch.url)
     assert scratch.left(changed) == []
     assert scratch.sees(helper(scope="n:r")) == [1, 2]
-    revisions.down(scratch.url, OPEN, to="-1")
+    guarded = revisions.write(scratch, first, "not any more").read_text()
+    assert OPEN in guarded
+    assert len(guarded.splitlines()) < 40
+    revisions.up(scratch.url)
     assert scratch.left(first) == []
+    revisions.down(scratch.url, OPEN, to="-2")
+    assert scratch.left(first) == []
+    assert scratch.sees(helper(scope="n:r")) == [1]
+
+
+def test_no_text_is_lost_on_the_way(scratch, server, revisions):
+    """Whatever a name or a constant holds (quotes, colons, percents, tabs, ends of lines), online, offline, up and down."""
+    made = f'create table public."{ODD_NAME}" (id integer primary key, status text, "co:l %s \\ x" integer)'
+    scratch.run(made)
+    revisions.up(scratch.url)
+    revisions.write(scratch, ODD)
+    with scratch_on(server) as offline:
+        offline.run(NOTES + made + "; create table public.alembic_version (version_num varchar(32) primary key)")
+        script = revisions.offline(offline.url)
+        offline.run(re.sub(r"CREATE TABLE alembic_version .*?;\n", "", script, flags=re.DOTALL))
+        revisions.up(scratch.url)
+        assert (catalog_text(offline), manifest(offline)) == (catalog_text(scratch), manifest(scratch))
+    for _ in range(2):
+        assert scratch.left(ODD) == []
+        for status in ODD_STATUS:
+            scratch.connection.execute("update notes set status = %s where id = 2", (status,))
+            assert scratch.sees(helper(scope="n:r")) == [2], status
+            scratch.connection.execute("update notes set status = %s where id = 2", (status + "x",))
+            assert scratch.sees(helper(scope="n:r")) == [], status
+        revisions.down(scratch.url, OPEN, to="-1")
+        assert scratch.sees(helper()) == [1, 2, 3]
+        revisions.up(scratch.url)
+
+
+def test_a_revision_is_never_done_by_half(scratch, revisions):
+    """In an autocommit block too: it is one statement, and an error at its end leaves nothing of it."""
+    revisions.up(scratch.url)
+    path = revisions.write(scratch, FILE)
+    block = "    with op.get_context().autocommit_block():\n        op.execute("
+    text = path.read_text().replace("    op.execute(", block)
+    before = catalog_text(scratch), manifest(scratch)
+    path.write_text(text.replace("perform set_config(key", "perform 1 / 0; perform set_config(key"))
+    with pytest.raises(Exception, match="division by zero"):
+        revisions.up(scratch.url)
+    assert (catalog_text(scratch), manifest(scratch)) == before
+    path.write_text(text)
+    revisions.up(scratch.url)
+    assert scratch.left(FILE) == []
     assert scratch.sees(helper(scope="n:r")) == [1]
 
 
@@ -211,6 +297,7 @@ def test_revisions_are_plain_and_finished(scratch, revisions):
     assert imports <= {"alembic", "sqlalchemy"}
     assert "# closes: public.notes: a ceiling on what clients may select" in text
     assert "# opens: public.notes: drop policy 'mcp_rls: notes select'" in text
+    assert "branch_labels" not in text
 
 
 # --- down
@@ -294,6 +381,27 @@ def test_a_database_that_is_not_at_the_head_is_refused(scratch, revisions):
     assert len(sorted(versions.glob("*.py"))) == len(before) + 1
     revisions.up(scratch.url)
     revisions.write(scratch, FILE.replace("'open', ", "'open', 'closed', "))
+
+
+def test_several_heads_want_one_to_be_named(scratch, revisions, tmp_path):
+    """They are told, with their labels; a revision goes on from the one that is named, and both are upgraded."""
+    revisions.up(scratch.url)
+    command.revision(revisions.config(scratch.url), "app", head="base", splice=True, rev_id="0002", branch_label="app")
+    with pytest.raises(CommandError, match=r"2 heads: 0001 \(mcp_rls\), 0002 \(app\)\n.*--head") as raised:
+        revisions.write(scratch, FILE)
+    assert "alembic merge heads" in str(raised.value)
+    with pytest.raises(NotAtHead, match=r"is at 0001, the revisions end at 0001, 0002: run `alembic upgrade heads`"):
+        revisions.write(scratch, FILE, head="mcp_rls@head")
+    revisions.up(scratch.url, "heads")
+    file = tmp_path / "policies.yaml"
+    file.write_text(FILE)
+    arguments = ["revision", str(file), "-m", "rules", "--database", scratch.url, "--config", str(revisions.ini)]
+    assert "2 heads" in CliRunner().invoke(main, arguments).stderr
+    written = CliRunner().invoke(main, [*arguments, "--head", "mcp_rls@head"])
+    assert "down_revision = '0001'" in Path(written.stdout.strip()).read_text()
+    revisions.up(scratch.url, "heads")
+    assert scratch.left(FILE) == []
+    assert sorted(scratch.run("select version_num from alembic_version")) == [("0002",), ("0003",)]
 
 
 def test_settings_are_put_back(scratch, revisions):

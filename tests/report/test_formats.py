@@ -12,18 +12,20 @@ import pytest
 
 from mcp_rls import report
 from mcp_rls.catalog import TableName
+from mcp_rls.database.drift import Drift, Finding, Kind
 from mcp_rls.diagnostics import Diagnostics, Span
+from mcp_rls.effect import Effect
 from mcp_rls.harness.observe import Observation, Outcome
 from mcp_rls.harness.suite import Case, Expectation, Suite, TokenSpec
 from mcp_rls.harness.verdict import Check, CheckResult, SuiteResult, Verdict
-from mcp_rls.effect import Effect
 from mcp_rls.plan import Operation, Plan
-from mcp_rls.report import Changes, Findings, Results, Subject, access
+from mcp_rls.report import Changes, Drifted, Findings, Results, Subject, access
 
 HOSTILE = 'a\x1b[31m\n"b" <c> & d%e\u202e\x00]]>'
 SUBJECTS: Mapping[Subject, set[str]] = {
     "findings": {"text", "json", "github"},
     "changes": {"text", "json", "github"},
+    "drift": {"text", "json", "github"},
     "results": {"text", "json", "github", "junit"},
 }
 TICKETS, NOTES = TableName("public", "tickets"), TableName("public", "notes")
@@ -82,7 +84,15 @@ def results(**tokens: TokenSpec) -> Results:
     )
 
 
-VALUES = {"findings": findings, "changes": changes, "results": results}
+def drifted() -> Drifted:
+    findings = (
+        Finding(Kind.DRIFT, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, Effect.OPENS, HOSTILE),
+        Finding(Kind.NOTE, "table public.t", "renamed"),
+    )
+    return Drifted(Drift(findings), HOSTILE)
+
+
+VALUES = {"findings": findings, "changes": changes, "drift": drifted, "results": results}
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

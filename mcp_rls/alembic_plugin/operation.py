@@ -1,0 +1,90 @@
+"""What a policy file changes, as Alembic operations among a revision's others; they are written as finished SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations.ops import MigrateOperation, OpContainer
+
+from mcp_rls.alembic_plugin.text import IMPORTS, alone, code, guard, in_words
+from mcp_rls.plan import Operation, Plan
+
+# The setting ends with its transaction: where the next statement has another one, it isn't there.
+_MARK = "select set_config('mcp_rls.transaction', pg_current_xact_id()::text, true)"
+_LOOK = (
+    "do $$ begin if current_setting('mcp_rls.transaction', true) is distinct from pg_current_xact_id()::text"
+    " then raise 'mcp_rls: this revision needs one transaction; nothing was changed'; end if; end $$"
+)
+
+
+class PolicyChange(MigrateOperation):
+    """A plan, and the one that leads back. `guarded`: the way down asks for the word before it opens anything."""
+
+    def __init__(self, way: Plan, back: Plan, *, guarded: bool = False, downwards: bool = False) -> None:
+        self.way, self.back = way, back
+        self.guarded, self.downwards = guarded, downwards
+
+    def reverse(self) -> PolicyChange:
+        return PolicyChange(self.back, self.way, guarded=self.guarded, downwards=not self.downwards)
+
+    def to_diff_tuple(self) -> tuple[str, ...]:
+        return ("mcp_rls", *in_words(self.way))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What the first and the last operation of a revision have to say: what its way down opens, and each way's note."""
+
+    opens: tuple[Operation, ...]
+    note: str
+    note_down: str
+
+
+class Bound(OpContainer):
+    """The first or last operation of a revision that changes tables too.
+
+    The first refuses what isn't one transaction, in which a table could stand without its policies, and downwards it
+    asks for the word. The last notes how tables are by then. To Alembic they are containers of nothing: no difference.
+    """
+
+    def __init__(self, ends: Ends, *, first: bool, downwards: bool = False) -> None:
+        super().__init__()
+        self.ends, self.first, self.downwards = ends, first, downwards
+
+    def reverse(self) -> Bound:
+        return Bound(self.ends, first=not self.first, downwards=not self.downwards)
+
+
+@renderers.dispatch_for(PolicyChange)
+def _render_change(context: AutogenContext, operation: PolicyChange) -> list[str]:
+    if not operation.way:
+        return []
+    asked = guard(operation.way.opens) if operation.guarded and operation.downwards else []
+    return [*_asking(context, asked), code(operation.way, **_prefixes(context))]
+
+
+@renderers.dispatch_for(Bound)
+def _render_bound(context: AutogenContext, operation: Bound) -> list[str]:
+    if operation.first:
+        asked = guard(operation.ends.opens) if operation.downwards else []
+        return [*_asking(context, asked), *(alone(statement, **_prefixes(context)) for statement in (_MARK, _LOOK))]
+    note = operation.ends.note_down if operation.downwards else operation.ends.note
+    return [alone(note, **_prefixes(context))] if note else []
+
+
+def _asking(context: AutogenContext, lines: list[str]) -> list[str]:
+    """The lines as one, for they are indented already; with the import that they need."""
+    if not lines:
+        return []
+    context.imports.add(IMPORTS)
+    return ["\n".join(lines)]
+
+
+def _prefixes(context: AutogenContext) -> dict[str, Any]:
+    return {
+        "op": context.opts.get("alembic_module_prefix", "op."),
+        "sa": context.opts.get("sqlalchemy_module_prefix", "sa."),
+    }
