@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 _PAGES = _PACKAGE / "explanations"
+_LINTS = _PACKAGE / "lints"  # each lint's page is its docstring
 
 
 def codes() -> tuple[str, ...]:
     """Every diagnostic code that has a page, in alphabetical order."""
-    return tuple(sorted(page.stem for page in _PAGES.glob("*.md")))
+    lints = (file.stem.replace("_", "-") for file in _LINTS.glob("[a-z]*.py"))
+    return tuple(sorted([*(page.stem for page in _PAGES.glob("*.md")), *lints]))
 
 
 def explanation(code: str) -> str | None:
     """The page of `code`, as Markdown; None when there is no such code."""
-    return (_PAGES / f"{code}.md").read_text(encoding="utf-8") if code in codes() else None
+    if code not in codes():
+        return None
+    lint = _LINTS / f"{code.replace('-', '_')}.py"
+    if lint.is_file():
+        return f"# {code}\n\n{_lint_page(lint)}\n"
+    return (_PAGES / f"{code}.md").read_text(encoding="utf-8")
+
+
+def _lint_page(file: Path) -> str:
+    """A lint's severity and docstring, read and not imported: its libraries may not be there."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    severity = next(
+        node.value.attr.capitalize()
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute)
+        if [ast.unparse(target) for target in node.targets] == ["SEVERITY"]
+    )
+    return f"**{severity}.** {ast.get_docstring(tree)}"
 
 
 def bundled(name: str) -> Path:

@@ -35,22 +35,23 @@ _SET_UP = ("set local search_path = pg_catalog", "set local lock_timeout = '2s'"
 @policy_file
 @target(_NO_DATABASE)
 @click.option("--strict", is_flag=True, help="A warning is an error too.")
+@click.option("--timings", is_flag=True, help="How long each lint of the database took.")
 @output_format("findings")
-def check(file: Path, target: Target, strict: bool, format_: str) -> None:
+def check(file: Path, target: Target, strict: bool, timings: bool, format_: str) -> None:
     """Say everything that is wrong or odd with the policies in FILE, all in one run.
 
     No database is needed. With one (--database, --container or --schema) tables, columns, types, roles, and what
-    people's own policies read are checked too. Exit 1 if there is an error.
+    people's own policies read are checked too, and every way round the ceilings. Exit 1 if there is an error.
     """
     from mcp_rls.diagnostics import Severity
 
-    diagnostics, checked = _checked(file, target)
+    diagnostics, checked = _checked(file, target, timings)
     findings = report.Findings.of(diagnostics, checked)
     report.write("findings", format_, findings, sys.stdout)
     sys.exit(exit_code(diagnostics) or int(strict and findings.count(Severity.WARNING) > 0))
 
 
-def _checked(file: Path, target: Target) -> tuple[Diagnostics, str]:
+def _checked(file: Path, target: Target, timings: bool) -> tuple[Diagnostics, str]:
     """Everything there is to say, and what was looked at."""
     from mcp_rls.compiler.policy import load_policies
     from mcp_rls.compiler.resolve import resolve
@@ -62,12 +63,13 @@ def _checked(file: Path, target: Target) -> tuple[Diagnostics, str]:
     if not target.named:
         resolve(partial, None, diagnostics)
         return diagnostics, f"{file}, without a database"
-    return _checked_against(file, partial, target, diagnostics)
+    return _checked_against(file, partial, target, diagnostics, timings=timings)
 
 
 def _checked_against(
-    file: Path, policies: PolicySet, target: Target, diagnostics: Diagnostics
+    file: Path, policies: PolicySet, target: Target, diagnostics: Diagnostics, *, timings: bool
 ) -> tuple[Diagnostics, str]:
+    from mcp_rls.cli.lint import lint_for, tell
     from mcp_rls.database.apply import prepare
     from mcp_rls.diagnostics import Invalid
 
@@ -78,6 +80,9 @@ def _checked_against(
             diagnostics.extend(prepare(place.connection, policies, accept).diagnostics)
         except Invalid as invalid:
             diagnostics.extend(invalid.diagnostics)
+        found = lint_for(place.connection, policies)
+        tell(found, timings=timings)
+        diagnostics.extend(found.diagnostics)
         return diagnostics, f"{file}, against {place.description}"
 
 

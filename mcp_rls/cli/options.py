@@ -72,7 +72,13 @@ def _refused_by_postgresql(error: Any) -> str:
 def _missing(module: str) -> str | None:
     """Which extra brings the library `module`."""
     library = module.partition(".")[0]
-    extras = {"psycopg": "postgres", "alembic": "alembic", "sqlalchemy": "alembic", "testcontainers": "containers"}
+    extras = {
+        "psycopg": "postgres",
+        "pglast": "postgres",
+        "alembic": "alembic",
+        "sqlalchemy": "alembic",
+        "testcontainers": "containers",
+    }
     if library not in extras:
         return None
     hint = '\nwith a PostgreSQL of its own: pip install "mcp-rls[embedded]"' if library == "psycopg" else ""

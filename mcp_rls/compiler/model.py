@@ -148,6 +148,7 @@ class PolicySet:
     sets: dict[str, NamedSet] = field(default_factory=dict)
     tables: dict[TableName, TableRules] = field(default_factory=dict)
     doors: dict[str, str] = field(default_factory=dict)  # object -> reason
+    accepted: dict[str, str] = field(default_factory=dict)  # key of a lint's finding -> reason
     trusted_roles: dict[str, str] = field(default_factory=dict)  # role -> reason
 
     def consent_required(self, class_name: str) -> bool:

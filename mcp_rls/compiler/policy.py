@@ -64,6 +64,7 @@ def _assembled(draft: Draft) -> PolicySet:
         sets=tables.sets(draft),
         tables=tables.tables(draft),
         doors=tables.doors(draft),
+        accepted=dict(draft.file.accepted),
         trusted_roles=identity.trusted_roles(draft, frozenset(roles)),
     )
 

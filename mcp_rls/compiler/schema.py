@@ -369,6 +369,10 @@ class PolicyFile(Raw):
         json_schema_extra=_named(TABLE_NAME),
     )
     doors: dict[str, DoorEntry] = Field({}, description="Reviewed ways round the ceilings.")
+    accepted: dict[str, Text] = Field(
+        {},
+        description="Findings about the database that are no fault, by the key that they show, each with the reason.",
+    )
     trusted_roles: dict[str, Text] = Field(
         {}, description="Roles that reach covered tables without arriving as a token, each with the reason."
     )

@@ -24,6 +24,8 @@ def typecheck(conn: psycopg.Connection[Any], resolved: ResolvedPolicies, diagnos
                 conn.execute(b"explain " + query.encode(), prepare=False)
                 # the path is the caller's again when this savepoint is rolled back
                 raise psycopg.Rollback
+        except psycopg.OperationalError:
+            raise  # a lock that is not to be had, a lost connection: nothing that the condition is to blame for
         except psycopg.Error as error:
             message = error.diag.message_primary or str(error)
             hint = error.diag.message_hint or ""

@@ -145,7 +145,7 @@ def test_every_code_has_a_page():
     assert {code: files for code, files in emitted.items() if explanation(code) is None} == {}
 
 
-@pytest.mark.parametrize("code", codes())
+@pytest.mark.parametrize("code", sorted(p.stem for p in (Path(mcp_rls.__file__).parent / "explanations").glob("*.md")))
 def test_a_page_has_its_four_parts(code: str):
     """A title, a first line with the severity, the reason, and an example in both forms."""
     page = explanation(code) or ""

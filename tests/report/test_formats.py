@@ -23,7 +23,7 @@ from mcp_rls.report import Changes, Drifted, Findings, Results, Subject, access
 
 HOSTILE = 'a\x1b[31m\n"b" <c> & d%e\u202e\x00]]>'
 SUBJECTS: Mapping[Subject, set[str]] = {
-    "findings": {"text", "json", "github"},
+    "findings": {"text", "json", "github", "sarif"},
     "changes": {"text", "json", "github"},
     "drift": {"text", "json", "github"},
     "results": {"text", "json", "github", "junit"},

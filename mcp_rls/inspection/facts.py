@@ -1,0 +1,187 @@
+"""Everything in a database that decides who reaches a row, as values, and the questions that lints ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from mcp_rls.catalog import TableName
+
+PUBLIC = "public"
+
+
+@dataclass(frozen=True, order=True)
+class Grant:
+    """One privilege that one role ('public' for PUBLIC) holds on one object, or on one column of it."""
+
+    role: str
+    privilege: str  # 'SELECT', 'EXECUTE', 'USAGE', ...
+    column: str = ""
+    grantable: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: str
+    not_null: bool
+    leakproof_equality: bool  # the `=` of its type can't tell anything about values it wasn't shown
+
+
+@dataclass(frozen=True)
+class Index:
+    name: str
+    columns: tuple[str, ...]  # '' where an expression stands
+    unique: bool
+    primary: bool
+    valid: bool
+    partial: bool
+    method: str
+    expressions: str = ""
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    name: str
+    columns: tuple[str, ...]
+    references: TableName
+    referenced: tuple[str, ...]
+    on_delete: str  # 'no action' | 'restrict' | 'cascade' | 'set null' | 'set default'
+    on_update: str
+
+
+@dataclass(frozen=True)
+class Trigger:
+    name: str
+    function: int  # oid
+    enabled: bool
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy; expressions as PostgreSQL prints them with search_path = pg_catalog."""
+
+    table: TableName
+    name: str
+    permissive: bool
+    command: str  # 'all' | 'select' | 'insert' | 'update' | 'delete'
+    roles: tuple[str, ...]  # 'public' for PUBLIC
+    using: str | None
+    check: str | None
+    relations: frozenset[int] = frozenset()  # oids of other relations in its expressions
+    functions: frozenset[int] = frozenset()  # oids of functions outside pg_catalog in them, operators' too
+
+    @property
+    def ours(self) -> bool:
+        return self.name.startswith("mcp_rls: ")
+
+    def is_for(self, command: str) -> bool:
+        return self.command in ("all", command)
+
+
+@dataclass(frozen=True)
+class Relation:
+    oid: int
+    name: TableName
+    kind: str  # 'table' | 'partitioned' | 'view' | 'materialized view' | 'foreign table' | 'sequence'
+    owner: str
+    row_security: bool
+    force: bool
+    options: Mapping[str, str]  # 'security_invoker', 'security_barrier', ... as stored
+    grants: frozenset[Grant]
+    columns: tuple[Column, ...]
+    indexes: tuple[Index, ...]
+    foreign_keys: tuple[ForeignKey, ...]
+    triggers: tuple[Trigger, ...]
+    policies: tuple[Policy, ...]
+    parents: tuple[TableName, ...]
+    is_partition: bool
+    definition: str  # of a view
+    reads: frozenset[int]  # oids of relations that a view's rules read
+    calls: frozenset[int]  # oids of functions that a view's rules call
+    rows: float  # an estimate; -1 where nobody looked yet
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    @property
+    def is_table(self) -> bool:
+        return self.kind in ("table", "partitioned")
+
+    def option(self, name: str) -> bool:
+        return self.options.get(name, "").lower() in ("true", "on", "yes", "1")
+
+
+@dataclass(frozen=True)
+class Function:
+    oid: int
+    schema: str
+    name: str
+    arguments: str  # as pg_get_function_identity_arguments prints them
+    returns: str
+    owner: str
+    language: str
+    definer: bool
+    volatility: str  # 'immutable' | 'stable' | 'volatile'
+    parallel: str  # 'safe' | 'restricted' | 'unsafe'
+    leakproof: bool
+    settings: tuple[str, ...]  # 'search_path=pg_catalog, pg_temp'
+    body: str
+    sql_body: str  # of a BEGIN ATOMIC function, as PostgreSQL prints it
+    execute: frozenset[Grant]
+    is_trigger: bool
+
+    def __str__(self) -> str:
+        return f"function {self.schema}.{self.name}({self.arguments})"
+
+
+@dataclass(frozen=True)
+class Role:
+    name: str
+    superuser: bool
+    bypass_rls: bool
+    login: bool
+    inherits: frozenset[str]  # roles whose privileges it has without SET ROLE, transitively; not itself
+    can_become: frozenset[str]  # roles that it may SET ROLE to, transitively
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One database at one moment."""
+
+    version: int  # server_version_num
+    relations: Mapping[int, Relation]  # by oid
+    functions: Mapping[int, Function]  # by oid; none of pg_catalog, mcp_rls's own included
+    roles: Mapping[str, Role]
+    schemas: Mapping[str, frozenset[Grant]]
+    schema_owners: Mapping[str, str]
+    extensions: frozenset[str] = field(default_factory=frozenset)
+
+    @cached_property
+    def tables(self) -> Mapping[TableName, Relation]:
+        """Every relation that isn't a sequence, by name."""
+        return {r.name: r for r in self.relations.values() if r.kind != "sequence"}
+
+    def acts_as(self, role: str) -> frozenset[str]:
+        """The roles whose privileges `role` has: itself, those it inherits, PUBLIC."""
+        known = self.roles.get(role)
+        return frozenset({role, PUBLIC}) | (known.inherits if known else frozenset())
+
+    def holds(self, role: str, grants: Iterable[Grant], privilege: str) -> bool:
+        """Whether the role has the privilege, on the whole or on a column."""
+        acting = self.acts_as(role)
+        return any(g.privilege == privilege and g.role in acting for g in grants)
+
+    def enters(self, role: str, schema: str) -> bool:
+        """Whether the role has USAGE on the schema."""
+        return self.holds(role, self.schemas.get(schema, frozenset()), "USAGE") or (
+            self.schema_owners.get(schema) in self.acts_as(role)
+        )
+
+    def binds(self, role: str, relation: Relation) -> bool:
+        """Whether row security, where it is on, applies to the role on that table."""
+        known = self.roles.get(role)
+        if known is not None and (known.superuser or known.bypass_rls):
+            return False
+        return relation.force or relation.owner not in self.acts_as(role)

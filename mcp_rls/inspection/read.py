@@ -1,0 +1,286 @@
+"""Reads the facts of a database in a few queries; it waits for nobody's lock but of a table that is being changed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from mcp_rls.catalog import TableName
+from mcp_rls.inspection.facts import (
+    PUBLIC,
+    Column,
+    Facts,
+    ForeignKey,
+    Function,
+    Grant,
+    Index,
+    Policy,
+    Relation,
+    Role,
+    Trigger,
+)
+from mcp_rls.state import SCHEMA
+
+_USER = "n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
+# what an extension made is the extension's business
+_NOT_OF_EXTENSION = (
+    "not exists (select from pg_depend x where x.classid = '{catalog}'::regclass and x.objid = {oid}"
+    " and x.deptype = 'e')"
+)
+
+_RELATIONS = f"""
+select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, pg_get_userbyid(c.relowner) as owner,
+       c.relrowsecurity as row_security, c.relforcerowsecurity as force, c.relispartition as is_partition,
+       c.reltuples as rows, coalesce(c.reloptions, '{{}}') as options,
+       case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) else '' end as definition,
+       (select array_agg(array[pn.nspname::text, p.relname::text]) from pg_inherits h
+        join pg_class p on p.oid = h.inhparent join pg_namespace pn on pn.oid = p.relnamespace
+        where h.inhrelid = c.oid) as parents,
+       (select array_agg(distinct d.refobjid::bigint) from pg_rewrite w
+        join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
+        where w.ev_class = c.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> c.oid) as reads,
+       (select array_agg(distinct d.refobjid::bigint) from pg_rewrite w
+        join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
+        where w.ev_class = c.oid and d.refclassid = 'pg_proc'::regclass) as calls
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and {_USER} and n.nspname <> '{SCHEMA}'
+  and {_NOT_OF_EXTENSION.format(catalog="pg_class", oid="c.oid")}
+"""
+_COLUMNS = f"""
+select a.attrelid as oid, a.attname::text as name, format_type(a.atttypid, a.atttypmod) as type,
+       a.attnotnull as not_null,
+       coalesce((select p.proleakproof from pg_type t
+                 join pg_opclass k on k.opcintype = coalesce(nullif(t.typbasetype, 0), t.oid) and k.opcdefault
+                 join pg_am m on m.oid = k.opcmethod and m.amname = 'btree'
+                 join pg_amop o on o.amopfamily = k.opcfamily and o.amopstrategy = 3
+                   and o.amoplefttype = k.opcintype and o.amoprighttype = k.opcintype
+                 join pg_operator e on e.oid = o.amopopr join pg_proc p on p.oid = e.oprcode
+                 where t.oid = a.atttypid limit 1),
+         a.atttypid in ('text'::regtype, 'varchar'::regtype)) as leakproof_equality
+from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
+where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f') and {_USER}
+order by a.attrelid, a.attnum
+"""
+_GRANTS = f"""
+select c.oid, coalesce(r.rolname::text, '{PUBLIC}') as role, x.privilege_type as privilege, x.name::text as column,
+       x.is_grantable as grantable
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+cross join lateral (
+  select '' as name, t.*
+  from aclexplode(coalesce(c.relacl, acldefault(case c.relkind when 'S' then 's'::"char" else 'r' end, c.relowner))) t
+  union all
+  select a.attname, t.* from pg_attribute a cross join aclexplode(a.attacl) t
+  where a.attrelid = c.oid and a.attacl is not null and not a.attisdropped
+) x left join pg_roles r on r.oid = x.grantee
+where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and {_USER}
+"""
+_INDEXES = f"""
+select i.indrelid as oid, c.relname::text as name, i.indisunique as unique, i.indisprimary as primary,
+       i.indisvalid as valid, i.indpred is not null as partial, m.amname::text as method,
+       coalesce(pg_get_expr(i.indexprs, i.indrelid), '') as expressions,
+       (select array_agg(coalesce(a.attname::text, '') order by k.position)
+        from unnest(i.indkey::int2[]) with ordinality k(number, position)
+        left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+        where k.position <= i.indnkeyatts) as columns
+from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am m on m.oid = c.relam
+join pg_namespace n on n.oid = c.relnamespace where {_USER}
+"""
+_FOREIGN_KEYS = f"""
+select k.conrelid as oid, k.conname::text as name, n.nspname as schema, t.relname as target,
+       k.confdeltype::text as on_delete, k.confupdtype::text as on_update,
+       (select array_agg(a.attname::text order by x.position) from unnest(k.conkey) with ordinality x(number, position)
+        join pg_attribute a on a.attrelid = k.conrelid and a.attnum = x.number) as columns,
+       (select array_agg(a.attname::text order by x.position) from unnest(k.confkey) with ordinality x(number, position)
+        join pg_attribute a on a.attrelid = k.confrelid and a.attnum = x.number) as referenced
+from pg_constraint k join pg_class t on t.oid = k.confrelid join pg_namespace n on n.oid = t.relnamespace
+where k.contype = 'f' and {_USER}
+"""
+_TRIGGERS = """
+select t.tgrelid as oid, t.tgname::text as name, t.tgfoid::bigint as function, t.tgenabled <> 'D' as enabled
+from pg_trigger t where not t.tgisinternal
+"""
+_POLICIES = f"""
+select p.polrelid as oid, p.polname::text as name, p.polpermissive as permissive, p.polcmd::text as command,
+       (select array_agg(coalesce(r.rolname::text, '{PUBLIC}') order by r.rolname)
+        from unnest(p.polroles) m(oid) left join pg_roles r on r.oid = m.oid) as roles,
+       pg_get_expr(p.polqual, p.polrelid) as using, pg_get_expr(p.polwithcheck, p.polrelid) as check,
+       (select array_agg(distinct d.refobjid::bigint) from pg_depend d where d.classid = 'pg_policy'::regclass
+        and d.objid = p.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> p.polrelid) as relations,
+       (select array_agg(distinct f.oid::bigint) from pg_depend d
+        left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
+        join pg_proc f on f.oid = case d.refclassid when 'pg_proc'::regclass then d.refobjid else o.oprcode end
+        where d.classid = 'pg_policy'::regclass and d.objid = p.oid) as functions
+from pg_policy p order by p.polrelid, p.polname
+"""
+_FUNCTIONS = f"""
+select f.oid, n.nspname::text as schema, f.proname::text as name,
+       pg_get_function_identity_arguments(f.oid) as arguments, pg_get_function_result(f.oid) as returns,
+       pg_get_userbyid(f.proowner) as owner, l.lanname::text as language,
+       f.prosecdef as definer, f.provolatile::text as volatility, f.proparallel::text as parallel,
+       f.proleakproof as leakproof, coalesce(f.proconfig, '{{}}') as settings, coalesce(f.prosrc, '') as body,
+       coalesce(pg_get_function_sqlbody(f.oid), '') as sql_body,
+       f.prorettype in ('trigger'::regtype, 'event_trigger'::regtype) as is_trigger,
+       (select array_agg(array[coalesce(r.rolname::text, '{PUBLIC}'), x.is_grantable::text])
+        from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) x
+        left join pg_roles r on r.oid = x.grantee) as execute
+from pg_proc f join pg_namespace n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang
+where {_USER} and f.prokind in ('f', 'p') and {_NOT_OF_EXTENSION.format(catalog="pg_proc", oid="f.oid")}
+"""
+_ROLES = """
+with recursive granted as (
+  select m.member, m.roleid, coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit) as inherits,
+         coalesce((to_jsonb(m) ->> 'set_option')::boolean, true) as settable
+  from pg_auth_members m join pg_roles r on r.oid = m.member
+), inherited as (
+  select member, roleid from granted where inherits
+  union select i.member, g.roleid from inherited i join granted g on g.member = i.roleid where g.inherits
+), becoming as (
+  select member, roleid from granted where settable
+  union select b.member, g.roleid from becoming b join granted g on g.member = b.roleid where g.settable
+)
+select r.rolname::text as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls, r.rolcanlogin as login,
+       coalesce((select array_agg(distinct g.rolname::text) from inherited i join pg_roles g on g.oid = i.roleid
+                 where i.member = r.oid), '{}') as inherits,
+       coalesce((select array_agg(distinct g.rolname::text) from becoming b join pg_roles g on g.oid = b.roleid
+                 where b.member = r.oid), '{}') as can_become
+from pg_roles r
+"""
+_SCHEMAS = f"""
+select n.nspname::text as name, pg_get_userbyid(n.nspowner) as owner, coalesce(r.rolname::text, '{PUBLIC}') as role,
+       x.privilege_type as privilege, x.is_grantable as grantable
+from pg_namespace n left join lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) x on true
+left join pg_roles r on r.oid = x.grantee where {_USER}
+"""
+_KINDS = {
+    "r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"
+}  # fmt: skip
+_COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
+_VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
+_PARALLEL = {"s": "safe", "r": "restricted", "u": "unsafe"}
+_ACTIONS = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
+
+Row = Mapping[str, Any]
+Rows = dict[int, list[Row]]
+
+
+def read_facts(conn: psycopg.Connection[Any]) -> Facts:
+    """The database as it stands, in one transaction that is rolled back. Raises psycopg.Error."""
+    with conn.transaction(force_rollback=True):
+        conn.execute("set local search_path = pg_catalog")
+        parts = {
+            name: _by_oid(_rows(conn, query))
+            for name, query in {
+                "columns": _COLUMNS, "grants": _GRANTS, "indexes": _INDEXES, "keys": _FOREIGN_KEYS,
+                "triggers": _TRIGGERS, "policies": _POLICIES,
+            }.items()
+        }  # fmt: skip
+        relations = [_relation(row, parts) for row in _rows(conn, _RELATIONS)]
+        functions = [_function(row) for row in _rows(conn, _FUNCTIONS)]
+        roles = _rows(conn, _ROLES)
+        schemas = _rows(conn, _SCHEMAS)
+        extensions = _rows(conn, "select extname::text as name from pg_extension")
+    grants: dict[str, set[Grant]] = {row["name"]: set() for row in schemas}
+    for row in schemas:
+        if row["privilege"]:
+            grants[row["name"]].add(Grant(row["role"], row["privilege"], "", row["grantable"]))
+    return Facts(
+        version=conn.info.server_version,
+        relations={r.oid: r for r in sorted(relations, key=lambda r: r.name)},
+        functions={f.oid: f for f in sorted(functions, key=str)},
+        roles={r["name"]: _role(r) for r in roles},
+        schemas={name: frozenset(held) for name, held in grants.items()},
+        schema_owners={row["name"]: row["owner"] for row in schemas},
+        extensions=frozenset(e["name"] for e in extensions),
+    )
+
+
+def _rows(conn: psycopg.Connection[Any], query: str) -> list[Row]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return list(cursor.execute(query.encode()).fetchall())
+
+
+def _by_oid(rows: list[Row]) -> Rows:
+    found: Rows = defaultdict(list)
+    for row in rows:
+        found[row["oid"]].append(row)
+    return found
+
+
+def _relation(row: Row, parts: Mapping[str, Rows]) -> Relation:
+    oid, name = row["oid"], TableName(row["schema"], row["name"])
+    return Relation(
+        oid=oid,
+        name=name,
+        kind=_KINDS[row["kind"]],
+        owner=row["owner"],
+        row_security=row["row_security"],
+        force=row["force"],
+        options=dict(option.partition("=")[::2] for option in row["options"]),
+        grants=frozenset(Grant(g["role"], g["privilege"], g["column"], g["grantable"]) for g in parts["grants"][oid]),
+        columns=tuple(
+            Column(c["name"], c["type"], c["not_null"], c["leakproof_equality"]) for c in parts["columns"][oid]
+        ),
+        indexes=tuple(_index(i) for i in parts["indexes"][oid]),
+        foreign_keys=tuple(_foreign_key(k) for k in parts["keys"][oid]),
+        triggers=tuple(Trigger(t["name"], t["function"], t["enabled"]) for t in parts["triggers"][oid]),
+        policies=tuple(_policy(name, p) for p in parts["policies"][oid]),
+        parents=tuple(TableName(*pair) for pair in row["parents"] or ()),
+        is_partition=row["is_partition"],
+        definition=row["definition"] or "",
+        reads=frozenset(row["reads"] or ()),
+        calls=frozenset(row["calls"] or ()),
+        rows=row["rows"],
+    )
+
+
+def _index(row: Row) -> Index:
+    return Index(
+        row["name"], tuple(row["columns"] or ()), row["unique"], row["primary"], row["valid"], row["partial"],
+        row["method"], row["expressions"],
+    )  # fmt: skip
+
+
+def _foreign_key(row: Row) -> ForeignKey:
+    return ForeignKey(
+        row["name"], tuple(row["columns"]), TableName(row["schema"], row["target"]), tuple(row["referenced"]),
+        _ACTIONS[row["on_delete"]], _ACTIONS[row["on_update"]],
+    )  # fmt: skip
+
+
+def _policy(table: TableName, row: Row) -> Policy:
+    return Policy(
+        table, row["name"], row["permissive"], _COMMANDS[row["command"]], tuple(row["roles"]), row["using"],
+        row["check"], frozenset(row["relations"] or ()), frozenset(row["functions"] or ()),
+    )  # fmt: skip
+
+
+def _function(row: Row) -> Function:
+    return Function(
+        oid=row["oid"],
+        schema=row["schema"],
+        name=row["name"],
+        arguments=row["arguments"],
+        returns=row["returns"] or "",
+        owner=row["owner"],
+        language=row["language"],
+        definer=row["definer"],
+        volatility=_VOLATILITY[row["volatility"]],
+        parallel=_PARALLEL[row["parallel"]],
+        leakproof=row["leakproof"],
+        settings=tuple(row["settings"]),
+        body=row["body"],
+        sql_body=row["sql_body"],
+        execute=frozenset(Grant(role, "EXECUTE", "", grantable == "true") for role, grantable in row["execute"] or ()),
+        is_trigger=row["is_trigger"],
+    )
+
+
+def _role(row: Row) -> Role:
+    return Role(
+        row["name"], row["superuser"], row["bypass_rls"], row["login"], frozenset(row["inherits"]),
+        frozenset(row["can_become"]),
+    )  # fmt: skip

@@ -1,0 +1,62 @@
+"""A view shows rows past the row security of the tables below it.
+
+## What
+
+A view that a token's role can read runs with the rights of its owner, unless it was made `security_invoker`. Row
+security of the tables that it reads is then asked for the owner, who is seldom bound by it: every client sees through
+the view what its own policies hide.
+
+## Fix
+
+`alter view NAME set (security_invoker = true)` (PostgreSQL 15 and later), or revoke the privilege from the role. A view
+that is meant to show more, counts for example, is a door: list it under `doors:` with the reason.
+
+## What it doesn't catch
+
+What a function that the view calls reads. A view whose owner is bound by row security for the same roles is reported
+too: which rows it shows then depends on the owner, not on the token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mcp_rls.diagnostics import Severity
+from mcp_rls.inspection.facts import Relation
+from mcp_rls.lints import ROW_PRIVILEGES, Found, World
+
+SEVERITY = Severity.ERROR
+
+
+def find(world: World) -> Iterator[Found]:
+    """Views that a token's role can use, run as their owner, and that read a covered table."""
+    for view in world.facts.relations.values():
+        if view.kind != "view" or view.option("security_invoker") or str(view.name) in world.doors:
+            continue
+        roles = world.reaching(view, *ROW_PRIVILEGES)
+        below = [t for t in _below(world, view) if t.is_table and t.name.schema in world.schemas]
+        if roles and below:
+            yield Found(
+                str(view),
+                f"{view.name} reads {_names(below)} as its owner, {view.owner}; {', '.join(roles)} can use it",
+                (f"alter view {view.name} set (security_invoker = true)", "or a line under `doors:`, with the reason"),
+                below[0].name,
+            )
+
+
+def _below(world: World, view: Relation) -> list[Relation]:
+    """The relations that a view reads, also through views."""
+    found: dict[int, Relation] = {}
+    queue = [view]
+    while queue:
+        for oid in sorted(queue.pop().reads):
+            relation = world.facts.relations.get(oid)
+            if relation is not None and oid not in found:
+                found[oid] = relation
+                queue.append(relation)
+    return sorted(found.values(), key=lambda r: r.name)
+
+
+def _names(relations: list[Relation]) -> str:
+    shown = [str(r.name) for r in relations[:3]]
+    return ", ".join(shown) + (f" and {len(relations) - 3} more" if len(relations) > 3 else "")
