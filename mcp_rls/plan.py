@@ -147,16 +147,17 @@ def removed(actual: State) -> State:
 def script(desired: State) -> tuple[str, ...]:
     """SQL that makes `desired` in a database that can't be looked at: what depends on it asks the database itself."""
     statements: list[str] = []
+    holders: dict[TableName, set[str]] = {}
+    for policy in desired.policies.values():
+        holders.setdefault(policy.table, set()).update(policy.roles)
     for table, switches in desired.switches.items():
         if switches.row_security:
-            holders = sorted(
-                {role for p in desired.policies.values() if p.table == table for role in p.roles} - {"public"}
-            )
-            statements += sql.revoke_blind(table, ("public", *holders))
+            statements += sql.revoke_blind(table, ("public", *sorted(holders.get(table, set()) - {"public"})))
+    as_it_was = {p.object: p for p in desired.policies.values() if p.is_as_before}
     for operation in plan(State(), desired).operations:
-        policy = next((p for p in desired.policies.values() if p.object == operation.subject and p.is_as_before), None)
+        kept = as_it_was.get(operation.subject)
         statements += (
-            [sql.where_row_security_is_off(policy.table, operation.statements)] if policy else operation.statements
+            [sql.where_row_security_is_off(kept.table, operation.statements)] if kept else operation.statements
         )
     return tuple(statements)
 
@@ -236,7 +237,7 @@ class _Difference:
         elif policy.permissive:
             words, effect = f"{policy.table}: people may {policy.command} by rules", Effect.OPENS
             old = as_before(policy.table)
-            if (old.table, old.name) not in {*self.desired.policies, *self.actual.policies}:
+            if all((old.table, old.name) not in state.policies for state in (self.desired, self.actual)):
                 # left by a downgrade, it would add all rows to those of the rules
                 create = (sql.drop_policy_if_there(old), sql.forget((old.object,)), *create)
         else:

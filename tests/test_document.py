@@ -345,14 +345,14 @@ def test_a_large_file_is_refused_at_once(tmp_path: Path):
     path = tmp_path / "f.yaml"
     path.write_bytes(b"- [" * 4_000_000)
     started = time.process_time()
-    assert read(path)[1] == ["file-too-large: the file is larger than 1 MB"]
+    assert read(path)[1] == ["file-too-large: the file is larger than 2 MB"]
     assert time.process_time() - started < 1
     assert refused("a" * (limits.SIZE_LIMIT + 1))[0][0] == "file-too-large"
 
 
 def test_a_device_without_end_is_refused():
     """It is read as far as the limit."""
-    assert read(Path("/dev/zero"))[1] == ["file-too-large: the file is larger than 1 MB"]
+    assert read(Path("/dev/zero"))[1] == ["file-too-large: the file is larger than 2 MB"]
 
 
 # --- anything at all
