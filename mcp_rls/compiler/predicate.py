@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import sqlglot
@@ -319,32 +320,36 @@ _SIMPLE: dict[type[exp.Expr], Callable[[_Reader, Any], e.Expr]] = {
 }
 
 
+class _TooDeep(Exception):
+    """The parser gave up."""
+
+
+@lru_cache(maxsize=1024)
+def _tree(text: str) -> exp.Expr:
+    """What the parser makes of a text, which is only read: one that stands in many rules is parsed once."""
+    try:
+        tokens = sqlglot.tokenize(text, read="postgres")
+        if any(token.comments for token in tokens):
+            raise _Refused("bad-condition", "a condition has no comments")
+        for name, _, unit in zip(tokens, tokens[1:], tokens[2:], strict=False):
+            # the parser reads a column here as the unit of the same name
+            if name.text.lower() == "date_trunc" and unit.token_type is not TokenType.STRING:
+                raise _Refused("bad-condition", "date_trunc takes a unit in quotes")
+        return sqlglot.parse_one(text, dialect="postgres", into=exp.Condition)
+    except RecursionError as error:
+        raise _TooDeep(str(error)) from error
+
+
 def parse(condition: Condition, names: Names, diagnostics: Diagnostics) -> e.Expr | None:
     """The condition as an Expr, or None after saying why not."""
     if condition.raw:
         return parse_raw(condition, names, diagnostics)
-    try:
-        tokens = sqlglot.tokenize(condition.text, read="postgres")
-        if any(token.comments for token in tokens):
-            diagnostics.error("bad-condition", "a condition has no comments", condition.span)
-            return None
-        for name, _, unit in zip(tokens, tokens[1:], tokens[2:], strict=False):
-            # the parser reads a column here as the unit of the same name
-            if name.text.lower() == "date_trunc" and unit.token_type is not TokenType.STRING:
-                diagnostics.error("bad-condition", "date_trunc takes a unit in quotes", condition.span)
-                return None
-        node = sqlglot.parse_one(condition.text, dialect="postgres", into=exp.Condition)
-    except (SqlglotError, RecursionError) as error:
-        diagnostics.error(
-            "bad-condition",
-            f"not a condition: {first_line(error)}",
-            condition.span,
-            "one boolean expression",
-        )
-        return None
     reader = _Reader(condition, names, diagnostics)
     try:
-        return reader.read(node)
+        return reader.read(_tree(condition.text))
+    except (SqlglotError, _TooDeep) as error:
+        message = f"not a condition: {first_line(error)}"
+        diagnostics.error("bad-condition", message, condition.span, "one boolean expression")
     except _Refused as refusal:
         diagnostics.error(refusal.code, str(refusal), condition.span, *refusal.hints)
     except RecursionError:

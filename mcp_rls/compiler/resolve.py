@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import PurePath
 
 from mcp_rls.catalog import Catalog, Table, TableName
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import reason
-from mcp_rls.compiler.absence import absence_in, covered, gain_by_absence
+from mcp_rls.compiler.absence import absence_in, gain_by_absence
 from mcp_rls.compiler.model import Command, Condition, PolicySet, Rule, TableRules
 from mcp_rls.compiler.predicate import parse
 from mcp_rls.compiler.raw import Names, split_tokens
+from mcp_rls.compiler.roles import check_roles
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
 MAX_SCOPE_SETS = 8  # of one class on one table: the unions of them are written out
@@ -96,6 +98,11 @@ class _Resolver:
     catalog: Catalog | None
     diagnostics: Diagnostics
 
+    @cached_property
+    def as_person(self) -> frozenset[Span]:
+        """Where tables are read_as_person: the rules that stand for that have the same place."""
+        return frozenset(t.span for t in self.policies.tables.values() if t.clients == "read_as_person")
+
     def names(self, table: Table | None) -> Names:
         return Names(frozenset(self.policies.claims), frozenset(self.policies.sets), table)
 
@@ -140,7 +147,8 @@ class _Resolver:
                 continue
             yield self.resolved(name, rules, facts)
         yield from self.unlisted()
-        self.unbound_roles()
+        if self.catalog is not None:
+            check_roles(self.policies, self.catalog, self.diagnostics)
 
     def unlisted(self) -> Iterator[ResolvedTable]:
         if self.catalog is None:
@@ -156,62 +164,6 @@ class _Resolver:
                     span = Span(self.policies.path)
                     self.as_before(table, span)
                     yield ResolvedTable(table.name, False, None, (), False, _reads_itself(self.catalog, table), span)
-
-    def unbound_roles(self) -> None:
-        """A role that reaches a covered table and inherits no token role meets no ceiling there."""
-        if self.catalog is None:
-            return
-        bound = {*self.policies.roles, *self.policies.trusted_roles}
-        for name in sorted(bound - self.catalog.roles.keys()):
-            hint = nearest(name, self.catalog.roles)
-            self.diagnostics.error("unknown-role", f'role "{name}" does not exist', Span(self.policies.path), hint)
-        self.unruly_roles()
-        for role in self.catalog.roles.values():
-            theirs = {role.name, *role.member_of}
-            if role.superuser or role.bypass_rls or role.name.startswith("pg_") or theirs & bound:
-                continue
-            everything = theirs & {"pg_read_all_data", "pg_write_all_data"}
-            # what PUBLIC has counts for who can log in: others are reached through one of those
-            holders = theirs | {"public"} if role.login else theirs
-            reached = [
-                table.name
-                for table in covered(self.policies, self.catalog)
-                if table.owner not in theirs and (everything or table.reached_by & holders)
-            ]
-            if reached:
-                more = f" and {len(reached) - 1} more" if len(reached) > 1 else ""
-                self.diagnostics.error(
-                    "unbound-role",
-                    f'role "{role.name}" reaches table "{reached[0]}"{more}, and no ceiling binds it',
-                    Span(self.policies.path),
-                    "list it under `roles`, revoke its grants, or say under `trusted_roles` why it may",
-                    subject=f"role {role.name}",
-                )
-
-    def unruly_roles(self) -> None:
-        """A token role that row security doesn't bind: a superuser, one with BYPASSRLS, an owner without FORCE."""
-        assert self.catalog is not None
-        for role in (self.catalog.roles[name] for name in self.policies.roles if name in self.catalog.roles):
-            theirs = {role.name, *role.member_of}
-            owned = [
-                table.name
-                for table in covered(self.policies, self.catalog)
-                if table.owner in theirs and not (table.force or self._forced(table.name))
-            ]
-            faults = [f'owns table "{name}"' for name in owned[:1]]
-            faults += ["has BYPASSRLS or is a superuser"] if role.superuser or role.bypass_rls else []
-            for fault in faults:
-                self.diagnostics.error(
-                    "unbound-role",
-                    f'token role "{role.name}" {fault}, so row security does not bind it',
-                    Span(self.policies.path),
-                    "let tokens arrive as a role of their own, or set `force: true` on a table that its owner reads",
-                    subject=f"role {role.name}",
-                )
-
-    def _forced(self, table: TableName) -> bool:
-        rules = self.policies.tables.get(table)
-        return rules is not None and rules.force
 
     def resolved(self, name: TableName, rules: TableRules, facts: Table | None) -> ResolvedTable:
         people = None if rules.people == "existing" else tuple(self.rule(r, facts) for r in rules.people)
@@ -243,7 +195,7 @@ class _Resolver:
         if not rule.who and any(self._names_client(expr) for expr in (rows, check)):
             message = "this rule for people admits by token.client, which a direct session hasn't got"
             self.diagnostics.note("client-in-people-rule", message, rule.span)
-        if rule.who and not rule.scopes and not self._read_as_person(rule):
+        if rule.who and not rule.scopes and rule.span not in self.as_person:
             self.diagnostics.note("rule-without-scope", "this rule needs no scope", rule.span)
         return ResolvedRule(rule.commands, rule.who, frozenset(rule.scopes), rows, check, rule.span)
 
@@ -253,9 +205,6 @@ class _Resolver:
         queries = [self.policies.sets[name].query.lower() for name in sets if name in self.policies.sets]
         parts = [part for node in expr.walk() if isinstance(node, e.Raw) for part in node.parts]
         return e.Token("client") in (*expr.walk(), *parts) or any("token.client" in query for query in queries)
-
-    def _read_as_person(self, rule: Rule) -> bool:
-        return any(t.clients == "read_as_person" and t.span == rule.span for t in self.policies.tables.values())
 
     def condition(self, condition: Condition | None, names: Names) -> e.Expr:
         if condition is None:

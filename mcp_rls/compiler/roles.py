@@ -1,0 +1,65 @@
+"""Roles in the database: does a ceiling bind every one that reaches a covered table, and row security every token's?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mcp_rls.catalog import Catalog, Role, TableName
+from mcp_rls.compiler.absence import covered
+from mcp_rls.compiler.model import PolicySet
+from mcp_rls.diagnostics import Diagnostics, Span, nearest
+
+
+def check_roles(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics) -> None:
+    """Adds unknown-role and unbound-role."""
+    place = Span(policies.path)
+    bound = {*policies.roles, *policies.trusted_roles}
+    for name in sorted(bound - catalog.roles.keys()):
+        diagnostics.error("unknown-role", f'role "{name}" does not exist', place, nearest(name, catalog.roles))
+    hint = "let tokens arrive as a role of their own, or set `force: true` on a table that its owner reads"
+    for role, fault in _unruly(policies, catalog):
+        message = f'token role "{role}" {fault}, so row security does not bind it'
+        diagnostics.error("unbound-role", message, place, hint, subject=f"role {role}")
+    hint = "list it under `roles`, revoke its grants, or say under `trusted_roles` why it may"
+    for role, reached in _unbound(policies, catalog, bound):
+        more = f" and {len(reached) - 1} more" if len(reached) > 1 else ""
+        message = f'role "{role}" reaches table "{reached[0]}"{more}, and no ceiling binds it'
+        diagnostics.error("unbound-role", message, place, hint, subject=f"role {role}")
+
+
+def _unbound(policies: PolicySet, catalog: Catalog, bound: set[str]) -> Iterator[tuple[str, list[TableName]]]:
+    """Roles that reach covered tables and inherit no token role: they meet no ceiling there."""
+    for role in catalog.roles.values():
+        theirs = {role.name, *role.member_of}
+        if role.superuser or role.bypass_rls or role.name.startswith("pg_") or theirs & bound:
+            continue
+        reached = _reached(policies, catalog, role)
+        if reached:
+            yield role.name, reached
+
+
+def _reached(policies: PolicySet, catalog: Catalog, role: Role) -> list[TableName]:
+    """Covered tables that the role has a privilege on and doesn't own."""
+    theirs = {role.name, *role.member_of}
+    everything = theirs & {"pg_read_all_data", "pg_write_all_data"}
+    # what PUBLIC has counts for who can log in: others are reached through one of those
+    holders = theirs | {"public"} if role.login else theirs
+    tables = covered(policies, catalog)
+    return [t.name for t in tables if t.owner not in theirs and (everything or t.reached_by & holders)]
+
+
+def _unruly(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str]]:
+    """Token roles that row security doesn't bind: a superuser, one with BYPASSRLS, an owner without FORCE."""
+    for role in (catalog.roles[name] for name in policies.roles if name in catalog.roles):
+        theirs = {role.name, *role.member_of}
+        tables = [t for t in covered(policies, catalog) if t.owner in theirs]
+        owned = [t.name for t in tables if not (t.force or _forced(policies, t.name))]
+        if owned:
+            yield role.name, f'owns table "{owned[0]}"'
+        if role.superuser or role.bypass_rls:
+            yield role.name, "has BYPASSRLS or is a superuser"
+
+
+def _forced(policies: PolicySet, table: TableName) -> bool:
+    rules = policies.tables.get(table)
+    return rules is not None and rules.force
