@@ -33,7 +33,8 @@ UNINSTALL = (
 
 
 # What PostgreSQL holds for each object of ours. `tree` tells a policy's parts apart and needs no lock on its table; a
-# rename leaves it as it is, a dump and restore doesn't. `digest` is of the printed text, where it is the reverse.
+# rename leaves it as it is, a dump and restore doesn't. `digest` is of the printed text, where it is the reverse. The
+# body of an SQL function (BEGIN ATOMIC) isn't printed: that locks what it reads, and none of ours has one.
 TREES = f"""
   select p.oid, p.polrelid, format('policy %s.%s %s', n.nspname, c.relname, p.polname) as object,
          concat_ws(' ', case when p.polpermissive then 'permissive' else 'restrictive' end, p.polcmd,
@@ -44,7 +45,11 @@ TREES = f"""
   where starts_with(p.polname::text, 'mcp_rls: ')
   union all
   select f.oid, null, format('function %s.%s(%s)', n.nspname, f.proname, oidvectortypes(f.proargtypes)),
-         md5(concat_ws(' ', pg_get_functiondef(f.oid), f.proacl))
+         concat_ws(' ', 'text', case when f.prosqlbody is null then md5(pg_get_functiondef(f.oid)) end,
+           'owner', pg_get_userbyid(f.proowner), 'execute',
+           (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
+            from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) x left join pg_roles r on r.oid = x.grantee
+            where x.grantee <> f.proowner))
   from pg_proc f join pg_namespace n on n.oid = f.pronamespace
   where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 """
@@ -110,11 +115,18 @@ SEEN = """
             where m.member = r.oid), '[]'))
   from pg_roles r where r.rolname = any ({roles})
 """
+# `printed` of a table: for each policy of others a digest of its text, by name, as JSON.
 _NOTE = f"""
 begin
   delete from {SCHEMA}.manifest where source = 'seen';
   insert into {SCHEMA}.manifest (object, source, printed, place, facts)
-  select s.object, 'seen', '', '', s.facts from ({SEEN.format(schemas="schemas", roles="roles")}) s;
+  select s.object, 'seen', coalesce(t.printed, ''), '', s.facts
+  from ({SEEN.format(schemas="schemas", roles="roles")}) s left join (
+    select format('table %s.%s', n.nspname, c.relname) as object, jsonb_object_agg(p.polname, md5(concat_ws(' ',
+      'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid))))::text as printed
+    from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = any (schemas) and not starts_with(p.polname::text, 'mcp_rls: ')
+    group by 1) t on t.object = s.object;
 end
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -152,14 +153,23 @@ def _grouped(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
     return groups
 
 
-def read_catalog(conn: psycopg.Connection[Any]) -> Catalog:
-    """The facts of this database, all user schemas, in one transaction (a savepoint inside an open one)."""
+def _unprinted(query: str) -> str:
+    """The query with NULL for what PostgreSQL would print from a tree: that takes ACCESS SHARE on what it names."""
+    return re.sub(r"pg_get_(expr\(p\.\w+, p\.polrelid|function_sqlbody\(f\.oid)\)", "null", query)
+
+
+def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalog:
+    """The facts of this database, all user schemas, in one transaction (a savepoint inside an open one).
+
+    Without `texts`, policies and SQL bodies are as if empty, and no table is locked: enough to lower, not to check.
+    """
+    asked = (lambda query: query) if texts else _unprinted
     with conn.transaction():
         path = conn.execute("select current_setting('search_path')").fetchone()
         conn.execute(_PIN)
-        tables, policies = _rows(conn, _TABLES), _rows(conn, _POLICIES)
+        tables, policies = _rows(conn, _TABLES), _rows(conn, asked(_POLICIES))
         columns, privileges = _grouped(_rows(conn, _COLUMNS)), _grouped(_rows(conn, _PRIVILEGES))
-        keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, _ROLES), _rows(conn, _FUNCTIONS)
+        keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, _ROLES), _rows(conn, asked(_FUNCTIONS))
         schemas = _rows(conn, "select nspname as name from pg_namespace n")
         user = conn.execute("select current_user").fetchone()
         conn.execute("select set_config('search_path', %s, true)", path)

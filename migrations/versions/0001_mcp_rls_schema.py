@@ -76,7 +76,8 @@ def upgrade() -> None:
     begin
       delete from mcp_rls.manifest where source = 'seen';
       insert into mcp_rls.manifest (object, source, printed, place, facts)
-      select s.object, 'seen', '', '', s.facts from (
+      select s.object, 'seen', coalesce(t.printed, ''), '', s.facts
+      from (
       select format('table %s.%s', n.nspname, c.relname) as object,
              jsonb_build_object(
                'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner),
@@ -110,7 +111,12 @@ def upgrade() -> None:
                (select jsonb_agg(g.rolname order by g.rolname) from pg_auth_members m join pg_roles g on g.oid = m.roleid
                 where m.member = r.oid), '[]'))
       from pg_roles r where r.rolname = any (roles)
-    ) s;
+    ) s left join (
+        select format('table %s.%s', n.nspname, c.relname) as object, jsonb_object_agg(p.polname, md5(concat_ws(' ',
+          'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid))))::text as printed
+        from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = any (schemas) and not starts_with(p.polname::text, 'mcp_rls: ')
+        group by 1) t on t.object = s.object;
     end
     $mcp_rls$;
     revoke all on function mcp_rls.note(text[], text[]) from public;
@@ -134,7 +140,11 @@ def upgrade() -> None:
       where starts_with(p.polname::text, 'mcp_rls: ')
       union all
       select f.oid, null, format('function %s.%s(%s)', n.nspname, f.proname, oidvectortypes(f.proargtypes)),
-             md5(concat_ws(' ', pg_get_functiondef(f.oid), f.proacl))
+             concat_ws(' ', 'text', case when f.prosqlbody is null then md5(pg_get_functiondef(f.oid)) end,
+               'owner', pg_get_userbyid(f.proowner), 'execute',
+               (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname)
+                from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) x left join pg_roles r on r.oid = x.grantee
+                where x.grantee <> f.proowner))
       from pg_proc f join pg_namespace n on n.oid = f.pronamespace
       where n.nspname = 'mcp_rls' and f.prokind = 'f'
     ) t left join pg_policy p on p.oid = t.oid and t.polrelid is not null
@@ -304,7 +314,7 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.suspend(regclass[]) from public;
-    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "85cd9fadd7c9a81634e041e159e34834", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "40c7552d4767ea89f2bb7936c10aebd8", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "6df13313b3e0320493203502a3c7028f", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "771a19f3f46d8418b1215a7fe97b351a", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "564b05c596887e3d9f673dadac70d042", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
+    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "402a817e43ecb7fafa79bde1bbe89e11", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "6791f395ee06f6faa01efd6a7e2d6bc7", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "6df13313b3e0320493203502a3c7028f", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "771a19f3f46d8418b1215a7fe97b351a", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "564b05c596887e3d9f673dadac70d042", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
     perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls1$"""
     op.execute(sa.text(policies.replace("\n    ", "\n").replace(":", r"\:")))  # verbatim
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from typing import Any, TextIO
 
-from mcp_rls import __version__, resources
+from mcp_rls import resources
 from mcp_rls.diagnostics import Diagnostic, Severity
 from mcp_rls.report import Findings
 
@@ -15,8 +16,9 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: 
 def write(findings: Findings, out: TextIO) -> None:
     """One run; a rule for each code that was found, with its page."""
     codes = sorted({d.code for d in findings.diagnostics})
+    rules = [_rule(code) for code in codes]
     run = {
-        "tool": {"driver": {"name": "mcp-rls", "version": __version__, "rules": [_rule(code) for code in codes]}},
+        "tool": {"driver": {"name": "mcp-rls", "version": version("mcp-rls"), "rules": rules}},
         "results": [_result(d) for d in findings.diagnostics],
     }
     schema = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -1,0 +1,55 @@
+"""What `drift` has to tell: one value for each thing that it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from mcp_rls.effect import Effect
+
+PUTS_BACK = "`mcp-rls apply` puts it back"
+TAKES_NOTE = "if that is meant, `mcp-rls apply` takes note of it"
+
+
+class Kind(Enum):
+    DRIFT = "drift"  # the database isn't what was applied
+    PENDING = "pending"  # the file isn't what was applied
+    UNKNOWN = "unknown"  # it could not be judged
+    NOTE = "note"  # worth knowing, and no change of meaning
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One object: what it is now, what it was, what that means for those who use the database, and what to do."""
+
+    kind: Kind
+    object: str  # as the manifest names it: 'policy ...', 'function ...', 'table ...', 'role ...'
+    now: str
+    was: str = ""
+    means: str = ""
+    remedy: str = ""
+    effect: Effect = Effect.NEITHER
+    place: str = ""  # in the policy file, where it is known: 'policies.yaml:14'
+
+    @property
+    def words(self) -> str:
+        """All of it in one line, but for the kind and the effect."""
+        parts = [self.now, self.was and f"was: {self.was}", self.means, self.remedy]
+        said = "; ".join(filter(None, parts))
+        return f"{self.object}: {said}" + (f" ({self.place})" if self.place else "")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """All that was found, drift first."""
+
+    findings: tuple[Finding, ...]
+
+    def of(self, kind: Kind) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if f.kind is kind)
+
+    @property
+    def answer(self) -> Kind | None:
+        """The gravest kind found; None where the database holds what was applied, and the file asks for no more."""
+        grave = (Kind.DRIFT, Kind.PENDING, Kind.UNKNOWN)
+        return next((kind for kind in grave if self.of(kind)), None)

@@ -1,0 +1,1 @@
+"""What drift found, a file for each format."""
