@@ -6,11 +6,9 @@ nothing behind it needs to know.
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +17,6 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     import psycopg
-    from testcontainers.core.container import DockerContainer
 
 Progress = Callable[[str], None]
 
@@ -32,7 +29,6 @@ _URL = re.compile(
     r"(?:/(?P<database>[^@/?]*))?"
     r"(?:\?(?P<query>.*))?"
 )
-_CONTAINER_PATIENCE = 60.0  # seconds from the container's start to its first answer
 
 
 class ServerError(Exception):
@@ -103,14 +99,14 @@ class Server:
         """A connection whose errors end as ServerError."""
         import psycopg
 
-        with _connect(self.url) as connection:
+        with connect(self.url) as connection:
             try:
                 yield connection
             except psycopg.Error as error:
                 hint = ""
                 if isinstance(error, psycopg.errors.InsufficientPrivilege):
                     hint = "\nhint: the role needs CREATEDB; name another one in the URL"
-                raise ServerError(f"could not {purpose} on {self.description}: {_one_line(error)}{hint}") from None
+                raise ServerError(f"could not {purpose} on {self.description}: {one_line(error)}{hint}") from None
 
 
 @contextmanager
@@ -132,7 +128,9 @@ def open_server(
     _require_psycopg()
     tell = progress or _silent
     if container is not None:
-        opened = _container(container, tell)
+        from mcp_rls.database.container import in_container
+
+        opened = in_container(container, tell)
     elif database is not None:
         opened = _given(database)
     elif from_environment := environ.get("MCP_RLS_DATABASE_URL"):
@@ -147,9 +145,9 @@ def open_server(
 def _given(url: str) -> Iterator[Server]:
     """The server at `url`, once it has answered."""
     url = _normalised(url)
-    with _connect(url) as connection:
+    with connect(url) as connection:
         where = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
-        version = _version(connection)
+        version = version_of(connection)
     yield Server(url, "given", f"PostgreSQL {version} at {where} (given)")
 
 
@@ -163,7 +161,7 @@ def _embedded(environ: Mapping[str, str], progress: Progress) -> Iterator[Server
     from mcp_rls.database.embedded import embedded
 
     with embedded(environ=environ, progress=progress) as server, _broken_service_hidden(server.url):
-        _connect(server.url).close()
+        connect(server.url).close()
         yield server
 
 
@@ -177,7 +175,7 @@ def _broken_service_hidden(url: str) -> Iterator[None]:
     service = os.environ.get("PGSERVICE")
     if service is not None:
         try:
-            _connect(url).close()
+            connect(url).close()
             service = None
         except ServerError:
             del os.environ["PGSERVICE"]
@@ -186,87 +184,6 @@ def _broken_service_hidden(url: str) -> Iterator[None]:
     finally:
         if service is not None:
             os.environ["PGSERVICE"] = service
-
-
-@contextmanager
-def _container(image: str, progress: Progress) -> Iterator[Server]:
-    """A PostgreSQL in a container of `image`, once it has answered a query; removed afterwards."""
-    _probe_engine()
-    # A second to import. Its generic container, since the one for PostgreSQL polls psql inside the container
-    # once a second, where we ask the server itself.
-    from testcontainers.core.container import DockerContainer
-
-    password = secrets.token_urlsafe(18)  # the port may be open to the network
-    running = DockerContainer(image).with_exposed_ports(5432).with_env("POSTGRES_PASSWORD", password)
-    progress(f"starting a container of {image}")
-    try:
-        urls = [f"postgresql://postgres:{password}@{where}/postgres" for where in _started(running, image)]
-        url, version = _first_answer(urls, running, image)
-        yield Server(url, "container", f"PostgreSQL {version}, container {image}")
-    finally:
-        running.stop()
-
-
-def _probe_engine() -> None:
-    """Raises ServerError unless a Docker engine answers; testcontainers itself would end in a traceback."""
-    try:
-        import docker
-        import testcontainers  # noqa: F401
-    except ImportError:
-        raise ServerError('a container needs testcontainers: pip install "mcp-rls[containers]"') from None
-    try:
-        client = docker.from_env(timeout=2)
-        try:
-            client.ping()
-        finally:
-            client.close()
-    except (docker.errors.DockerException, OSError) as error:
-        raise ServerError(
-            f"no Docker engine answers: {_one_line(error)}\n"
-            "hint: start Docker, or point DOCKER_HOST at an engine; without a container image, "
-            "the embedded server or --database URL is used"
-        ) from None
-
-
-def _started(running: DockerContainer, image: str) -> tuple[str, ...]:
-    """Where the container may be reached, once it runs: 'host:port' as testcontainers sees it, then the engine's.
-
-    Both, since testcontainers is wrong about the first where the engine runs beside us inside a container.
-    """
-    from docker.errors import DockerException
-    from testcontainers.core.exceptions import ContainerStartException
-
-    try:
-        running.start()
-        engine = running.get_docker_client()
-        seen = f"{running.get_container_host_ip()}:{running.get_exposed_port(5432)}"
-        return seen, f"{engine.host()}:{engine.port(running.get_container_id(), 5432)}"
-    except (DockerException, ContainerStartException, OSError) as error:
-        raise ServerError(
-            f"no container of {image} could be started: {_one_line(error)}\n"
-            f"hint: does `docker pull {image}` work? Where no registry can be reached, also set "
-            "TESTCONTAINERS_RYUK_DISABLED=true. Or name a running server with --database URL"
-        ) from None
-
-
-def _first_answer(urls: list[str], running: DockerContainer, image: str) -> tuple[str, str]:
-    """The URL that answers and the server's version, as soon as it does: the port is open well before that."""
-    deadline = time.monotonic() + _CONTAINER_PATIENCE
-    for url in itertools.cycle(urls):
-        try:
-            with _connect(url, patience=2) as connection:
-                return url, _version(connection)
-        except ServerError as error:
-            container = running.get_wrapped_container()
-            container.reload()
-            if container.status != "running" or time.monotonic() > deadline:
-                last = container.logs(tail=5).decode(errors="replace").strip()
-                raise ServerError(
-                    f"the container of {image} gives no answer: {error}\n"
-                    f"its log ends: {last or '(empty)'}\nhint: is {image} an image of PostgreSQL?"
-                ) from None
-        time.sleep(0.05)
-    raise AssertionError("there is a URL to try")
 
 
 def _normalised(url: str) -> str:
@@ -286,7 +203,7 @@ def _matched(url: str) -> re.Match[str]:
     return found
 
 
-def _connect(url: str, patience: int = 10) -> psycopg.Connection[tuple[Any, ...]]:
+def connect(url: str, patience: int = 10) -> psycopg.Connection[tuple[Any, ...]]:
     """An autocommitting connection. Raises ServerError when nobody answers in `patience` seconds, or not to us."""
     import psycopg
 
@@ -301,12 +218,12 @@ def _connect(url: str, patience: int = 10) -> psycopg.Connection[tuple[Any, ...]
         ) from None
     except psycopg.OperationalError as error:
         raise ServerError(
-            f"the database doesn't answer: {_one_line(error)}\n"
+            f"the database doesn't answer: {one_line(error)}\n"
             "hint: check host, port, user and password in the URL (--database or MCP_RLS_DATABASE_URL)"
         ) from None
 
 
-def _version(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
+def version_of(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
     """'18.6', or '16.4' of '16.4 (Debian 16.4-1.pgdg120+1)'."""
     return (connection.info.parameter_status("server_version") or "?").split()[0]
 
@@ -315,10 +232,10 @@ def _require_psycopg() -> None:
     try:
         import psycopg  # noqa: F401
     except ImportError as error:
-        raise ServerError(f'a database needs psycopg: pip install "mcp-rls[postgres]" ({_one_line(error)})') from None
+        raise ServerError(f'a database needs psycopg: pip install "mcp-rls[postgres]" ({one_line(error)})') from None
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 

@@ -22,7 +22,7 @@ import psycopg
 import pytest
 from testcontainers.core.config import testcontainers_config
 
-from mcp_rls.database import binaries, embedded, server
+from mcp_rls.database import binaries, container, embedded, server
 from mcp_rls.database.server import Server, ServerError, open_server
 
 pytestmark = pytest.mark.postgres
@@ -479,7 +479,7 @@ def test_no_engine(monkeypatch: pytest.MonkeyPatch, open_directory: Path) -> Non
 
 def _engine_is_missing() -> bool:
     try:
-        server._probe_engine()
+        container.probe_engine()
     except ServerError:
         gc.collect()
         return True
@@ -504,6 +504,51 @@ def test_container(monkeypatch: pytest.MonkeyPatch) -> None:
             assert str(_asked(url)).startswith("mcp_rls_")
     with pytest.raises(ServerError, match="doesn't answer"), open_server(opened.url):
         pass
+
+
+_CONTAINER_OWNER = """
+import time
+from testcontainers.core.config import testcontainers_config
+from mcp_rls.database.server import open_server
+testcontainers_config.ryuk_disabled = True
+with open_server(container="postgres:18"):
+    print("serving", flush=True)
+    time.sleep(60)
+"""
+
+
+def _containers() -> set[str]:
+    """Ids of the containers that owners of ours have started, running or not."""
+    import docker
+
+    client = docker.from_env()
+    try:
+        return {found.id for found in client.containers.list(all=True, filters={"label": container._LABEL})}
+    finally:
+        client.close()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.container
+def test_a_killed_owner_leaves_no_container() -> None:
+    """`kill -9` of the owner removes its container; where there is no engine, that is what the owner says."""
+    missing = _engine_is_missing()
+    before = set[str]() if missing else _containers()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CONTAINER_OWNER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=_ROOT
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = process.stdout.readline()
+        if missing:
+            assert "no Docker engine answers" in process.stderr.read()
+            return
+        assert said == "serving\n", process.stderr.read()
+        made = _containers() - before
+        assert made
+        process.kill()
+    assert _eventually(lambda: not made & _containers())
 
 
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
