@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from mcp_rls.catalog import TableName
 
@@ -39,6 +40,7 @@ class Index:
     partial: bool
     method: str
     expressions: str = ""
+    operators: tuple[str, ...] = ()  # its operator classes: 'text_pattern_ops'
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Trigger:
     name: str
     function: int  # oid
     enabled: bool
+    events: frozenset[str] = frozenset()  # 'insert' | 'update' | 'delete' | 'truncate'
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,16 @@ class Function:
     sql_body: str  # of a BEGIN ATOMIC function, as PostgreSQL prints it
     execute: frozenset[Grant]
     is_trigger: bool
+    types: str = ""  # of its arguments: 'uuid, text'
 
     def __str__(self) -> str:
         return f"function {self.schema}.{self.name}({self.arguments})"
+
+    @property
+    def called(self) -> frozenset[str]:
+        """What a policy file may call it: with its arguments, with their types, or by name alone."""
+        name = f"{self.schema}.{self.name}"
+        return frozenset({name, f"{name}({self.arguments})", f"{name}({self.types})"})
 
 
 @dataclass(frozen=True)
@@ -157,11 +167,40 @@ class Facts:
     schemas: Mapping[str, frozenset[Grant]]
     schema_owners: Mapping[str, str]
     extensions: frozenset[str] = field(default_factory=frozenset)
+    user: str = ""  # that read them
+    temporary: frozenset[str] = frozenset()  # roles that may make temporary objects, 'public' among them
 
     @cached_property
     def tables(self) -> Mapping[TableName, Relation]:
         """Every relation that isn't a sequence, by name."""
         return {r.name: r for r in self.relations.values() if r.kind != "sequence"}
+
+    @cached_property
+    def derived(self) -> dict[str, Any]:
+        """What others have worked out of these facts, once each."""
+        return {}
+
+    def below(self, relation: Relation) -> tuple[Relation, ...]:
+        """The relations that a view reads, also through views; a table reads none."""
+        found: dict[int, Relation] = {}
+        queue = [relation]
+        while queue:
+            for oid in sorted(queue.pop().reads - found.keys()):
+                if oid in self.relations:
+                    found[oid] = self.relations[oid]
+                    queue.append(found[oid])
+        return tuple(sorted(found.values(), key=lambda r: r.name))
+
+    def ancestors(self, relation: Relation) -> tuple[Relation, ...]:
+        """The tables that it is a partition of or inherits from, nearest first."""
+        found: dict[TableName, Relation] = {}
+        queue = list(relation.parents)
+        while queue:
+            name = queue.pop(0)
+            if name in self.tables and name not in found:
+                found[name] = self.tables[name]
+                queue += found[name].parents
+        return tuple(found.values())
 
     def acts_as(self, role: str) -> frozenset[str]:
         """The roles whose privileges `role` has: itself, those it inherits, PUBLIC."""
@@ -172,6 +211,11 @@ class Facts:
         """Whether the role has the privilege, on the whole or on a column."""
         acting = self.acts_as(role)
         return any(g.privilege == privilege and g.role in acting for g in grants)
+
+    def holders(self, roles: Iterable[str], grants: Iterable[Grant], *privileges: str) -> tuple[str, ...]:
+        """To whom one of the privileges is granted through which these roles have it: what a REVOKE must name."""
+        acting = frozenset[str]().union(*map(self.acts_as, roles))
+        return tuple(sorted({g.role for g in grants if g.role in acting and g.privilege in privileges}))
 
     def enters(self, role: str, schema: str) -> bool:
         """Whether the role has USAGE on the schema."""

@@ -85,7 +85,8 @@ select i.indrelid as oid, c.relname::text as name, i.indisunique as unique, i.in
        (select array_agg(coalesce(a.attname::text, '') order by k.position)
         from unnest(i.indkey::int2[]) with ordinality k(number, position)
         left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-        where k.position <= i.indnkeyatts) as columns
+        where k.position <= i.indnkeyatts) as columns,
+       (select array_agg(o.opcname::text) from pg_opclass o where o.oid = any (i.indclass::oid[])) as operators
 from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am m on m.oid = c.relam
 join pg_namespace n on n.oid = c.relnamespace where {_USER}
 """
@@ -100,7 +101,9 @@ from pg_constraint k join pg_class t on t.oid = k.confrelid join pg_namespace n 
 where k.contype = 'f' and {_USER}
 """
 _TRIGGERS = """
-select t.tgrelid as oid, t.tgname::text as name, t.tgfoid::bigint as function, t.tgenabled <> 'D' as enabled
+select t.tgrelid as oid, t.tgname::text as name, t.tgfoid::bigint as function, t.tgenabled <> 'D' as enabled,
+       array(select e.name from (values (4, 'insert'), (8, 'delete'), (16, 'update'), (32, 'truncate')) e(bit, name)
+             where t.tgtype & e.bit > 0) as events
 from pg_trigger t where not t.tgisinternal
 """
 _POLICIES = f"""
@@ -118,7 +121,8 @@ from pg_policy p order by p.polrelid, p.polname
 """
 _FUNCTIONS = f"""
 select f.oid, n.nspname::text as schema, f.proname::text as name,
-       pg_get_function_identity_arguments(f.oid) as arguments, pg_get_function_result(f.oid) as returns,
+       pg_get_function_identity_arguments(f.oid) as arguments, oidvectortypes(f.proargtypes) as types,
+       pg_get_function_result(f.oid) as returns,
        pg_get_userbyid(f.proowner) as owner, l.lanname::text as language,
        f.prosecdef as definer, f.provolatile::text as volatility, f.proparallel::text as parallel,
        f.proleakproof as leakproof, coalesce(f.proconfig, '{{}}') as settings, coalesce(f.prosrc, '') as body,
@@ -155,6 +159,12 @@ select n.nspname::text as name, pg_get_userbyid(n.nspowner) as owner, coalesce(r
 from pg_namespace n left join lateral aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) x on true
 left join pg_roles r on r.oid = x.grantee where {_USER}
 """
+_TEMPORARY = f"""
+select coalesce(r.rolname::text, '{PUBLIC}') as role
+from pg_database d cross join aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) x
+left join pg_roles r on r.oid = x.grantee
+where d.datname = current_database() and x.privilege_type = 'TEMPORARY'
+"""
 _KINDS = {
     "r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"
 }  # fmt: skip
@@ -183,6 +193,8 @@ def read_facts(conn: psycopg.Connection[Any]) -> Facts:
         roles = _rows(conn, _ROLES)
         schemas = _rows(conn, _SCHEMAS)
         extensions = _rows(conn, "select extname::text as name from pg_extension")
+        temporary = _rows(conn, _TEMPORARY)
+        users = _rows(conn, "select current_user::text as name")
     grants: dict[str, set[Grant]] = {row["name"]: set() for row in schemas}
     for row in schemas:
         if row["privilege"]:
@@ -195,6 +207,8 @@ def read_facts(conn: psycopg.Connection[Any]) -> Facts:
         schemas={name: frozenset(held) for name, held in grants.items()},
         schema_owners={row["name"]: row["owner"] for row in schemas},
         extensions=frozenset(e["name"] for e in extensions),
+        user=users[0]["name"],
+        temporary=frozenset(row["role"] for row in temporary),
     )
 
 
@@ -226,7 +240,9 @@ def _relation(row: Row, parts: Mapping[str, Rows]) -> Relation:
         ),
         indexes=tuple(_index(i) for i in parts["indexes"][oid]),
         foreign_keys=tuple(_foreign_key(k) for k in parts["keys"][oid]),
-        triggers=tuple(Trigger(t["name"], t["function"], t["enabled"]) for t in parts["triggers"][oid]),
+        triggers=tuple(
+            Trigger(t["name"], t["function"], t["enabled"], frozenset(t["events"])) for t in parts["triggers"][oid]
+        ),
         policies=tuple(_policy(name, p) for p in parts["policies"][oid]),
         parents=tuple(TableName(*pair) for pair in row["parents"] or ()),
         is_partition=row["is_partition"],
@@ -240,7 +256,7 @@ def _relation(row: Row, parts: Mapping[str, Rows]) -> Relation:
 def _index(row: Row) -> Index:
     return Index(
         row["name"], tuple(row["columns"] or ()), row["unique"], row["primary"], row["valid"], row["partial"],
-        row["method"], row["expressions"],
+        row["method"], row["expressions"], tuple(row["operators"] or ()),
     )  # fmt: skip
 
 
@@ -276,6 +292,7 @@ def _function(row: Row) -> Function:
         sql_body=row["sql_body"],
         execute=frozenset(Grant(role, "EXECUTE", "", grantable == "true") for role, grantable in row["execute"] or ()),
         is_trigger=row["is_trigger"],
+        types=row["types"],
     )
 
 

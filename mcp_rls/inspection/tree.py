@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import pglast
 from pglast import ast
+from pglast.stream import RawStream
+
+_CAST = re.compile(r"CAST\(('[^']*') AS text\)")  # that PostgreSQL prints round each constant
 
 Node = Any  # a pglast node; its classes have no common typed base
 
@@ -34,15 +38,26 @@ def statements(text: str) -> tuple[Node, ...] | None:
 
 def walk(node: Node, *, into_selects: bool = True) -> Iterator[Node]:
     """The node and all below it, outer before inner; `into_selects`: also what stands in sub-selects."""
-    if isinstance(node, ast.Node):
-        yield node
-        if isinstance(node, ast.SelectStmt) and not into_selects:
-            return
-        for name in node:
-            yield from walk(getattr(node, name), into_selects=into_selects)
-    elif isinstance(node, tuple | list):
-        for item in node:
-            yield from walk(item, into_selects=into_selects)
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, tuple | list):
+            waiting += found[::-1]
+        elif isinstance(found, ast.Node):
+            yield found
+            if into_selects or not isinstance(found, ast.SelectStmt):
+                waiting += children(found)[::-1]
+
+
+def children(node: Node) -> list[Node]:
+    """What stands directly below: nodes, and tuples of them."""
+    kind: Any = type(node)
+    return [part for name in _names(kind) if isinstance(part := getattr(node, name), ast.Node | tuple)]
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(name for name in kind.__slots__ if name != "location")
 
 
 def called(node: Node) -> str:
@@ -98,3 +113,14 @@ def arms(node: Node) -> Iterator[Node]:
             yield from arms(part)
     else:
         yield node
+
+
+def printed(node: Node, width: int = 100) -> str:
+    """The node as SQL on one line, cut at `width`; '' where the printer doesn't know it."""
+    try:
+        text = _CAST.sub(r"\1", " ".join(RawStream()(node).split()))
+    except (NotImplementedError, AttributeError, TypeError):
+        return ""
+    for symbol, words in (("!~~*", "NOT ILIKE"), ("~~*", "ILIKE"), ("!~~", "NOT LIKE"), ("~~", "LIKE")):
+        text = text.replace(f" {symbol} ", f" {words} ")
+    return text if len(text) <= width else f"{text[: width - 2]}.."

@@ -8,7 +8,7 @@ end $$;
 create schema app;
 
 create function app.person_id() returns uuid
-  language sql stable
+  language sql stable parallel safe
   return (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid;
 
 create table public.documents (

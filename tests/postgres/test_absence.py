@@ -42,7 +42,7 @@ create function app.atomic(n integer) returns boolean language sql stable
 create function app.assigned(n integer) returns boolean language plpgsql stable as
   $$ declare found_one boolean := app.is_blocked(n); begin return not found_one; end $$;
 create function app.cursored(n integer) returns boolean language plpgsql stable as
-  $$ declare c cursor for select 1 from public.blocks b where b.note = n and b.kind = 'hidden'; x integer; begin open c; fetch c into x; return not found; end $$;
+  $$ declare c cursor for select 1 from public.blocks b where b.note = n and b.kind = 'hidden'; x integer; begin open c; fetch c into x; close c; return not found; end $$;
 create function app.dynamic(n integer) returns boolean language plpgsql stable as
   $$ declare c integer; begin execute 'select count(*) fr' || 'om public.blocks where kind = ''hidden'' and note = $1' into c using n; return c = 0; end $$;
 create function app.guarded(n integer) returns boolean language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$

@@ -12,8 +12,8 @@ from mcp_rls import resources
 from mcp_rls.diagnostics import Severity
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, lints, run
-from tests.postgres.lints.world import Ways, subjects
-from tests.postgres.scratch import Scratch, policies
+from tests.postgres.lints.world import Ways, subjects, world_of
+from tests.postgres.scratch import Scratch
 
 pytestmark = pytest.mark.postgres
 
@@ -28,16 +28,16 @@ CASES = {
 @pytest.mark.parametrize(("lint", "ways"), CASES.values(), ids=CASES)
 def test_five_ways(lint: str, ways: Ways, scratch: Scratch) -> None:
     """Silent, silent, found with nothing else, fixed, silent."""
-    assert subjects(scratch, lint, ways.file) == []
+    assert subjects(scratch, lint, ways.file, ways.version) == []
     scratch.run(ways.near_miss)
-    assert subjects(scratch, lint, ways.file) == []
+    assert subjects(scratch, lint, ways.file, ways.version) == []
     scratch.run(ways.bad)
-    assert subjects(scratch, lint, ways.file) == sorted(ways.found)
-    world = World(read_facts(scratch.connection), policies(ways.file) if ways.file else None)
+    assert subjects(scratch, lint, ways.file, ways.version) == sorted(ways.found)
+    world = world_of(scratch, ways.file, ways.version)
     said = "\n".join(str(d) for d in run(world, only=[lint]).diagnostics)
     assert [word for word in ways.details if word not in said] == []
     scratch.run(ways.fix)
-    assert subjects(scratch, lint, ways.file) == []
+    assert subjects(scratch, lint, ways.file, ways.version) == []
 
 
 def test_a_lint_is_one_file_and_its_ways() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, key_of, lints
@@ -24,15 +24,21 @@ class Ways:
     file: str = ""
     name: str = ""
     details: tuple[str, ...] = field(default=())  # words that the messages must have
+    version: int = 0  # what the server says that it is; 0: what it is
 
 
-def subjects(scratch: Scratch, lint: str, file: str = "") -> list[str]:
+def world_of(scratch: Scratch, file: str = "", version: int = 0) -> World:
+    """The database as it stands."""
+    facts = read_facts(scratch.connection)
+    return World(replace(facts, version=version or facts.version), policies(file) if file else None)
+
+
+def subjects(scratch: Scratch, lint: str, file: str = "", version: int = 0) -> list[str]:
     """The subjects of what one lint finds in the database as it stands."""
-    world = World(read_facts(scratch.connection), policies(file) if file else None)
-    return sorted(found.subject for found in lints()[lint].find(world))
+    return sorted(found.subject for found in lints()[lint].find(world_of(scratch, file, version)))
 
 
 def keys(scratch: Scratch, file: str = "") -> set[str]:
     """The keys of everything that all lints find."""
-    world = World(read_facts(scratch.connection), policies(file) if file else None)
+    world = world_of(scratch, file)
     return {key_of(lint, found) for lint in lints().values() for found in lint.find(world)}

@@ -1,0 +1,1 @@
+"""What leads round the ceilings in a database: what functions do and as whom, and which tables decide."""

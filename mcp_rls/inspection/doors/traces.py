@@ -1,0 +1,148 @@
+"""What a function does to tables in the end, and as whom: through functions that it calls and views that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mcp_rls.catalog import TableName
+from mcp_rls.inspection.doors.scripts import script_of
+from mcp_rls.inspection.doors.statement import Uses, uses
+from mcp_rls.inspection.facts import Facts, Function, Relation
+
+T = TypeVar("T")
+Step = tuple[str, Function | Relation, str]  # as whom, what is called or used, the command
+CALLER = ""  # the role of what runs with the rights of whoever calls
+
+
+@dataclass(frozen=True, order=True)
+class Touch:
+    """What is done to a table, as whom."""
+
+    table: TableName
+    command: str  # 'select' | 'insert' | 'update' | 'delete' | 'truncate'
+    role: str  # CALLER, or the owner of what does it
+
+
+@dataclass(frozen=True)
+class Trace:
+    touches: frozenset[Touch] = frozenset()
+    odd: frozenset[tuple[str, str]] = frozenset()  # (as whom, 'function public.f() runs SQL that it puts together')
+
+
+class Tracer:
+    """The functions of one database, each read once."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._direct: dict[int, Uses] = {}
+        self._relations: dict[str, list[Relation]] = {}
+        self._functions: dict[str, list[Function]] = {}
+        for relation in facts.relations.values():
+            self._relations.setdefault(relation.name.name, []).append(relation)
+        for function in facts.functions.values():
+            self._functions.setdefault(function.name, []).append(function)
+
+    def trace(self, *functions: Function) -> Trace:
+        """What calling these functions does."""
+        return self._followed([(CALLER, function, "select") for function in functions])
+
+    def through(self, view: Relation) -> Trace:
+        """What reading a view does, but for its own tables: what the functions in it do."""
+        return self.trace(*(f for v in (view, *self.facts.below(view)) for f in self._called_by(v)))
+
+    def calls(self, function: Function) -> frozenset[int]:
+        """The functions that its body names, by oid; where a name isn't qualified, all that may be meant."""
+        named = self._uses(function).functions
+        return frozenset(f.oid for schema, name in named for f in self._meant(function, schema, name))
+
+    def _followed(self, todo: list[Step]) -> Trace:
+        seen, touches, odd = set[tuple[str, int, str]](), set[Touch](), set[tuple[str, str]]()
+        while todo:
+            role, thing, command = todo.pop()
+            acting = thing.owner if isinstance(thing, Function) and thing.definer else role
+            if (acting, thing.oid, command) in seen:
+                continue
+            seen.add((acting, thing.oid, command))
+            if isinstance(thing, Function):
+                odd |= {(acting, f"{thing} {words}") for words in self._uses(thing).odd}
+                todo += self._of_function(thing, acting)
+            elif thing.kind in ("view", "materialized view"):
+                todo += self._of_view(thing, acting, command)
+            else:
+                touches.add(Touch(thing.name, command, acting))
+        return Trace(frozenset(touches), frozenset(odd))
+
+    def _of_function(self, function: Function, acting: str) -> Iterator[Step]:
+        done = self._uses(function)
+        for use in done.relations:
+            relations = self._relations.get(use.name, [])
+            for relation in _meant(function, use.schema, relations, [r.name.schema for r in relations]):
+                yield acting, relation, use.command
+        for schema, name in done.functions:
+            yield from ((acting, called, "select") for called in self._meant(function, schema, name))
+
+    def _of_view(self, view: Relation, acting: str, command: str) -> Iterator[Step]:
+        """A view's tables are read as its owner; the functions in it run as whoever reads it."""
+        role = acting if view.option("security_invoker") else view.owner
+        for oid in view.reads & self.facts.relations.keys():
+            yield role, self.facts.relations[oid], command
+        yield from ((acting, function, "select") for function in self._called_by(view))
+
+    def _called_by(self, view: Relation) -> list[Function]:
+        return [self.facts.functions[oid] for oid in sorted(view.calls) if oid in self.facts.functions]
+
+    def _meant(self, caller: Function, schema: str, name: str) -> Iterable[Function]:
+        functions = self._functions.get(name, [])
+        return _meant(caller, schema, functions, [f.schema for f in functions])
+
+    def _uses(self, function: Function) -> Uses:
+        if function.oid not in self._direct:
+            script = script_of(function)
+            each = [uses(part) for part in script.parts]
+            self._direct[function.oid] = Uses(
+                frozenset(one for u in each for one in u.relations),
+                frozenset(one for u in each for one in u.functions),
+                tuple(sorted({*script.odd, *(one for u in each for one in u.odd)})),
+            )
+        return self._direct[function.oid]
+
+
+def passes(facts: Facts, role: str, relation: Relation, bound: Iterable[str] | None) -> bool:
+    """Whether the role reaches the table past row security or, given the roles that ceilings bind, past those."""
+    if role == CALLER:
+        return False
+    if not facts.binds(role, relation):
+        return True
+    return bound is not None and not facts.acts_as(role) & set(bound)
+
+
+def sees_all(facts: Facts, role: str, relation: Relation) -> bool:
+    """Whether no policy keeps rows of the table from the role."""
+    if not relation.row_security or not facts.binds(role, relation):
+        return True
+    acting = facts.acts_as(role)
+    asked = [p for p in relation.policies if p.is_for("select") and acting & set(p.roles)]
+    return any(p.permissive and p.using == "true" for p in asked) and all(p.permissive for p in asked)
+
+
+def search_path(function: Function) -> list[str] | None:
+    """The schemas that a function's names are looked up in; None where its caller decides."""
+    for setting in function.settings:
+        name, _, value = setting.partition("=")
+        if name == "search_path":
+            return [part.strip().strip('"') for part in value.split(",")]
+    return None
+
+
+def _meant(function: Function, schema: str, things: list[T], schemas: list[str]) -> list[T]:
+    """Those of one name that the function may mean by it."""
+    path = [schema] if schema else search_path(function)
+    if path is None:
+        return things
+    for each in path:
+        found = [thing for thing, theirs in zip(things, schemas, strict=True) if theirs == each]
+        if found:
+            return found
+    return []

@@ -1,0 +1,83 @@
+"""A trigger writes to a table that is closed to the client whose write sets it off.
+
+## What
+
+A trigger whose function is SECURITY DEFINER, or calls one, acts with the rights of that function's owner. What a client
+may write to one table then writes to another where no rule lets it: the rows are of its making, or it chooses which
+ones change. For an audit log that is the point; for a balance or a list of members it may be a way round.
+
+A table counts as closed to a client if its class has no rule for that command there.
+
+## Fix
+
+Make the function `security invoker` if clients have rules for what it does. See that it writes nothing but what its
+author decides, no value that comes from the client's row unchecked. Then accept the finding by its key, or the trigger
+under `doors:` as `schema.table.trigger`, with the reason.
+
+## What it doesn't catch
+
+Triggers on the table that is written to, in turn. Rules of the old kind (`create rule`). What a function in another
+language than SQL and PL/pgSQL does, or one that runs SQL which it puts together, isn't known; it is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mcp_rls.diagnostics import Severity
+from mcp_rls.inspection.doors.traces import Tracer, passes
+from mcp_rls.inspection.facts import Function, Relation
+from mcp_rls.inspection.words import listed
+from mcp_rls.lints import Found, World
+
+SEVERITY = Severity.WARNING
+_WRITES = ("insert", "update", "delete", "truncate")
+
+
+def find(world: World) -> Iterator[Found]:
+    """Triggers that write for a client what it may not."""
+    if world.policies is None:
+        return
+    tracer = Tracer(world.facts)
+    for table in world.tables:
+        for trigger in table.triggers:
+            function, name = world.facts.functions.get(trigger.function), f"{table.name}.{trigger.name}"
+            classes = _setting_off(world, table, trigger.events) if trigger.enabled else []
+            written = _written(world, tracer, table, function, classes) if function is not None else ""
+            if function is not None and written and name not in world.doors:
+                yield Found(
+                    f"trigger {name}",
+                    f"{listed(classes)} may write to {table.name}, and its trigger {trigger.name} then {written},"
+                    f" which is closed to them",
+                    (f"alter function {function.schema}.{function.name}({function.types}) security invoker",),
+                    table.name,
+                )
+
+
+def _setting_off(world: World, table: Relation, events: frozenset[str]) -> list[str]:
+    """The classes that may do such a thing to the table, or to one that it is a part of."""
+    assert world.policies is not None
+    names = [t.name for t in (table, *world.facts.ancestors(table))]
+    rules = [r for name in names for r in world.policies.client_rules(name) if r.commands & events]
+    return sorted({name for rule in rules for name in rule.who})
+
+
+def _written(world: World, tracer: Tracer, table: Relation, function: Function, classes: list[str]) -> str:
+    """What it does to other covered tables that some of these classes may not, in words; '' for nothing."""
+    if not classes:
+        return ""
+    covered = {t.name: t for t in world.tables if t.name != table.name}
+    trace = tracer.trace(function)
+    done = sorted(
+        f"{t.command}s rows of {t.table}" for t in trace.touches
+        if t.table in covered and t.command in _WRITES and passes(world.facts, t.role, covered[t.table], world.roles)
+        if any(not _may(world, name, t.command, covered[t.table]) for name in classes)
+    )  # fmt: skip
+    free = {r for r, _ in trace.odd if any(passes(world.facts, r, t, world.roles) for t in covered.values())}
+    odd = sorted(words for role, words in trace.odd if role in free)
+    return listed(done) or (f"may write anything ({odd[0]})" if odd else "")
+
+
+def _may(world: World, name: str, command: str, table: Relation) -> bool:
+    assert world.policies is not None
+    return any(name in rule.who and command in rule.commands for rule in world.policies.client_rules(table.name))

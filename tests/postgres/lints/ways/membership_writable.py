@@ -1,0 +1,166 @@
+"""Tables that decide, and who writes them."""
+
+from tests.postgres.lints.world import Ways
+
+_CLAIM = """
+create function auth_uid() returns uuid language sql stable set search_path = pg_catalog, pg_temp
+  as $$ select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid $$;
+create table orgs (id integer primary key, owner uuid);
+create table members (org integer not null, person uuid not null, role text default 'member');
+create table tickets (id integer primary key, org integer);
+create table remarks (id integer primary key, ticket integer);
+alter table orgs enable row level security;
+alter table members enable row level security;
+alter table tickets enable row level security;
+alter table remarks enable row level security;
+grant select, insert, update, delete on orgs, members, tickets, remarks to authenticated;
+create policy see on tickets for select to authenticated using
+  (org in (select m.org from members m where m.person = (select auth_uid())) or org in (
+    select o.id from orgs o where o.owner = (select auth_uid())));
+create policy follow on remarks for select to authenticated using
+  (exists (select from tickets t where t.id = ticket));
+create policy add on tickets for insert to authenticated with check (true);
+create policy own_orgs on orgs to authenticated using (owner = (select auth_uid()));
+create policy seen on members for select to authenticated using (person = (select auth_uid()));
+"""
+_ADMINS = """
+create table profiles (id uuid primary key, name text, is_admin boolean not null default false);
+alter table profiles enable row level security;
+grant select, update on profiles to authenticated;
+create policy mine on profiles for select to authenticated using (id = auth_uid());
+create function is_admin() returns boolean language sql stable security definer set search_path = public
+  as $$ select exists (select from profiles where id = auth_uid() and is_admin) $$;
+create policy admins on tickets for delete to authenticated using (is_admin());
+"""
+_FILE = """
+sets: {my_orgs: {type: integer, query: "select org from public.members where person = token.person"},
+       own_orgs: {type: integer, query: "select id from public.orgs where owner = token.person"}}
+tables:
+  public.tickets:
+    clients:
+      - {who: helper, allow: select, rows: "org in my_orgs or org in own_orgs"}
+      - {who: helper, allow: insert}
+  public.orgs:
+    clients:
+      - {who: helper, allow: [select, insert]}
+  public.members:
+    clients:
+      - {who: helper, allow: select}
+"""
+
+WAYS = [
+    Ways(
+        name="joining by oneself",
+        near_miss=_CLAIM
+        + """
+        create policy added on members for insert to authenticated
+          with check (org in (select o.id from orgs o where o.owner = (select auth_uid())));
+        """,
+        bad="create policy joining on members for insert to authenticated with check (person = auth_uid())",
+        fix="drop policy joining on members",
+        found=("table public.members",),
+        details=("policies let authenticated insert", "org"),
+    ),
+    Ways(
+        name="a column of one's own row, asked by a function",
+        near_miss=_CLAIM
+        + _ADMINS
+        + """
+        revoke update on profiles from authenticated;
+        grant update (name) on profiles to authenticated;
+        create policy change on profiles for update to authenticated using (id = auth_uid());
+        """,
+        bad="grant update on profiles to authenticated",
+        fix="revoke update on profiles from authenticated",
+        found=("table public.profiles",),
+        details=("policies let authenticated update", "is_admin"),
+    ),
+    Ways(
+        name="a trigger or another policy guards the column",
+        near_miss=_CLAIM
+        + _ADMINS
+        + """
+        create function keep() returns trigger language plpgsql
+          as $$ begin new.is_admin := old.is_admin; return new; end $$;
+        create trigger keep before update on profiles for each row execute function keep();
+        create policy change on profiles for update to authenticated using (id = auth_uid());
+        create policy never on members as restrictive for insert to authenticated
+          with check (role = 'guest' and org = 1);
+        create policy joining on members for insert to authenticated with check (person = auth_uid());
+        """,
+        bad="drop trigger keep on profiles",
+        fix="drop policy change on profiles",
+        found=("table public.profiles",),
+    ),
+    Ways(
+        name="roles told by an argument",
+        near_miss=_CLAIM
+        + """
+        create table user_roles (person uuid, role text);
+        alter table user_roles enable row level security;
+        grant select, insert, update on user_roles to authenticated;
+        create function has_role(who uuid, what text) returns boolean language sql stable security definer
+          as $$ select exists (select 1 from public.user_roles where person = who and role = what) $$;
+        create policy admins on tickets for delete to authenticated using (has_role(auth_uid(), 'admin'));
+        create policy by_admins on user_roles to authenticated using (has_role(auth_uid(), 'admin'));
+        """,
+        bad="create policy claim on user_roles for insert to authenticated"
+        " with check (auth_uid() is not null and person = auth_uid())",
+        fix="drop policy claim on user_roles",
+        found=("table public.user_roles",),
+        details=("role",),
+    ),
+    Ways(
+        name="an argument that says who asks, and a column that is who writes",
+        near_miss=_CLAIM
+        + """
+        create table admins (person uuid);
+        create table blocks (blocker uuid, blocked uuid);
+        alter table admins enable row level security;
+        alter table blocks enable row level security;
+        grant select, insert, update on admins, blocks to authenticated;
+        create function is_admin(who uuid) returns boolean language sql stable security definer
+          as $$ select exists (select from public.admins where person = $1) $$;
+        create policy admins on tickets for delete to authenticated using (is_admin(auth_uid()));
+        create policy unblocked on tickets as restrictive for select to authenticated using
+          (not exists (select from blocks b where b.blocked = auth_uid() and b.blocker is not null));
+        create policy block on blocks for insert to authenticated with check (blocker = auth_uid());
+        """,
+        bad="create policy rise on admins for insert to authenticated with check (person = auth_uid())",
+        fix="drop policy rise on admins",
+        found=("table public.admins",),
+        details=("policies let authenticated insert",),
+    ),
+    Ways(
+        name="rules of a file",
+        file=_FILE,
+        near_miss=_CLAIM,
+        bad="",
+        fix="",
+        found=(),
+    ),
+    Ways(
+        name="rules of a file that let clients join",
+        file=_FILE.replace(
+            "      - {who: helper, allow: select}\n", "      - {who: helper, allow: [select, insert]}\n"
+        ),
+        near_miss="create table tickets (id integer); create table orgs (id integer primary key, owner uuid);",
+        bad="create table members (org integer, person uuid)",
+        fix="drop table members",
+        found=("table public.members",),
+        details=("rules let helper insert", "clients: read_as_person"),
+    ),
+    Ways(
+        name="rules of a file that say into what",
+        file=_FILE.replace(
+            "      - {who: helper, allow: select}\n",
+            '      - {who: helper, allow: select}\n      - {who: helper, allow: insert, check: "org in own_orgs"}\n',
+        ),
+        near_miss=_CLAIM,
+        bad="create policy one on remarks for select using"
+        " (exists (select from members m where m.person = auth_uid() and m.role = 'admin'))",
+        fix="drop policy one on remarks",
+        found=("table public.members",),
+        details=("role",),
+    ),
+]

@@ -1,0 +1,67 @@
+"""Triggers with other rights than those of whoever sets them off."""
+
+from tests.postgres.lints.world import Ways
+
+_TABLES = """
+create table notes (id integer primary key, owner uuid);
+create table audit (id integer, what text);
+create table counts (id integer, n integer);
+create function log_it() returns trigger language plpgsql security definer
+  as $$ begin insert into public.audit values (new.id, tg_op); return new; end $$;
+create function log_as_caller() returns trigger language plpgsql
+  as $$ begin insert into public.audit values (new.id, tg_op); return new; end $$;
+create function count_it() returns trigger language plpgsql security definer
+  as $$ begin update public.counts set n = n + 1; return null; end $$;
+create function stamp() returns trigger language plpgsql security definer
+  as $$ begin new.owner := gen_random_uuid(); return new; end $$;
+"""
+_FILE = """
+tables:
+  public.notes:
+    clients:
+      - {who: helper, allow: [select, insert]}
+  public.counts:
+    clients:
+      - {who: helper, allow: [select, update]}
+"""
+
+WAYS = [
+    Ways(
+        file=_FILE,
+        near_miss=_TABLES
+        + """
+        create trigger caller after insert on notes for each row execute function log_as_caller();
+        create trigger counted after insert on notes for each row execute function count_it();
+        create trigger stamped before insert on notes for each row execute function stamp();
+        create trigger deleted after delete on notes for each row execute function log_it();
+        create trigger off after insert on notes for each row execute function log_it();
+        alter table notes disable trigger off;
+        create trigger other after insert on audit for each row execute function count_it();
+        """,
+        bad="create trigger logged after insert on notes for each row execute function log_it()",
+        fix="alter function log_it() security invoker",
+        found=("trigger public.notes.logged",),
+        details=("inserts rows of public.audit", "helper may write to public.notes"),
+    ),
+    Ways(
+        name="through another function, or by SQL that is put together; one accepted as a door",
+        file=_FILE + "doors: {public.notes.logged: {reason: it writes what happened and no more}}\n",
+        near_miss=_TABLES
+        + """
+        create trigger logged after insert on notes for each row execute function log_it();
+        create function note(t text) returns void language sql security definer
+          as $$ insert into public.audit (what) values (t) $$;
+        """,
+        bad="""
+        create function far() returns trigger language plpgsql
+          as $$ begin perform public.note('x'); return null; end $$;
+        create trigger through after insert on notes for each row execute function far();
+        create function told() returns trigger language plpgsql security definer
+          as $$ begin execute tg_argv[0]; return null; end $$;
+        create trigger told after insert on notes for each row execute function told('select 1');
+        """,
+        fix="drop trigger through on notes; drop trigger told on notes;",
+        found=("trigger public.notes.through", "trigger public.notes.told"),
+        details=("may write anything", "alter function public.told() security invoker"),
+    ),
+]
