@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from mcp_rls.cli import databases, files, projects, trials
+from mcp_rls.cli import databases, drift, files, lint, matrix, mutants, probe, projects, trials
 from mcp_rls.cli.options import Problem, fail, problem_of
 from mcp_rls.diagnostics import Invalid
 
@@ -71,7 +71,12 @@ for command in (
     databases.plan,
     databases.apply,
     databases.revision,
+    drift.drift,
+    lint.lint,
     trials.test,
+    matrix.matrix,
+    probe.probe,
+    mutants.mutants,
     projects.demo,
     files.explain_code,
 ):

@@ -65,9 +65,9 @@ class Cells:
         self.facts = stage.facts(self.bearer.role)
         self.reach = self.facts.reach.get(table.name, Reach())
 
-    def all(self) -> Iterator[CellOutcome]:
+    def all(self, commands: Sequence[Command] = COMMANDS) -> Iterator[CellOutcome]:
         tries = {"select": self._select, "insert": self._insert, "update": self._update, "delete": self._delete}
-        for command in COMMANDS:
+        for command in commands:
             if command == "select" and self.freed.sight_listed:
                 continue
             outcome = tries[command]()

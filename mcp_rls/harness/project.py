@@ -18,6 +18,7 @@ from mcp_rls.database.server import Server
 from mcp_rls.harness.check import covered_tables
 from mcp_rls.harness.run import Progress, run_suite
 from mcp_rls.harness.session import CannotTest, Connection, one_line
+from mcp_rls.harness.stage import Watcher
 from mcp_rls.harness.suite import Suite
 from mcp_rls.harness.verdict import SuiteResult
 
@@ -30,13 +31,14 @@ def test_project(
     suite: Suite,
     schema_paths: Sequence[Path] = (),  # noqa: PT028 - this is no test, see below
     progress: Progress | None = None,  # noqa: PT028
+    watcher: Watcher | None = None,  # noqa: PT028
 ) -> SuiteResult:
     """Runs the suite in a database with the project's schema and policies; see `project_database` for which.
 
     Raises: Invalid, CannotTest, Refused, ServerError.
     """
     with project_database(server, policies, schema_paths) as conn:
-        return run_suite(conn, policies, suite, progress)
+        return run_suite(conn, policies, suite, progress, watcher=watcher)
 
 
 test_project.__test__ = False  # type: ignore[attr-defined]  # pytest takes every function test_* for a test

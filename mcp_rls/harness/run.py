@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import psycopg
@@ -20,7 +20,7 @@ from mcp_rls.harness.keys import KeyReader
 from mcp_rls.harness.message import compose
 from mcp_rls.harness.observe import Key
 from mcp_rls.harness.session import CannotTest, Connection, one_line
-from mcp_rls.harness.stage import Stage, open_stage
+from mcp_rls.harness.stage import Stage, Watcher, open_stage
 from mcp_rls.harness.suite import Case, Suite, TokenSpec
 from mcp_rls.harness.token import Bearer, is_client_token
 from mcp_rls.harness.twin import blind_twin
@@ -48,13 +48,14 @@ def run_suite(
     suite: Suite,
     progress: Progress | None = None,
     catalog: Catalog | None = None,
+    watcher: Watcher | None = None,
 ) -> SuiteResult:
     """Every result of the suite against this database, in one transaction that is rolled back.
 
     Raises: Invalid for what the suite names and the database lacks; CannotTest when a run would prove nothing.
     """
     begun = time.perf_counter()
-    with open_runner(conn, policies, suite, catalog) as runner:
+    with open_runner(conn, policies, suite, catalog, watcher) as runner:
         results: list[CheckResult] = []
         for result in runner.everything():
             results.append(result)
@@ -67,7 +68,11 @@ def run_suite(
 
 @contextmanager
 def open_runner(
-    conn: Connection, policies: PolicySet, suite: Suite, catalog: Catalog | None = None
+    conn: Connection,
+    policies: PolicySet,
+    suite: Suite,
+    catalog: Catalog | None = None,
+    watcher: Watcher | None = None,
 ) -> Iterator[Runner]:
     """Yields a runner whose checks can be asked for one by one, fixtures inserted."""
     catalog = catalog or read_catalog(conn)
@@ -75,7 +80,7 @@ def open_runner(
     if diagnostics.has_errors:
         raise Invalid(diagnostics)
     roles = frozenset(token.role for token in suite.tokens.values())
-    with open_stage(conn, policies, catalog, roles) as stage:
+    with open_stage(conn, policies, catalog, roles, watcher) as stage:
         stage.insert_fixtures(suite.fixtures, suite.span)
         yield Runner(stage, suite)
 
@@ -132,7 +137,7 @@ class Runner:
         if isinstance(expected, str):
             return CellOutcome(case.command, failed("ERROR", expected))
         performed = trials.perform(self.stage, case)
-        self._inserted[case.number] = performed.new
+        self._inserted.setdefault(case.number, performed.new)  # as it was when nothing was altered yet
         matched = trials.matched(self.stage, table, case) if case.command in ("update", "delete") else ()
         scene = Scene(table, frozenset(there), expected, frozenset(matched), _brought(bearer, table.name))
         finding = judge(case, performed.observation, scene)
@@ -143,17 +148,19 @@ class Runner:
 
     # --- cells ---
 
-    def cells(self, token: TokenSpec, name: TableName) -> tuple[CheckResult, ...]:
-        """The results of the four cells of a client token on one table; none for a token that no ceiling binds."""
+    def cells(
+        self, token: TokenSpec, name: TableName, commands: Sequence[Command] = COMMANDS
+    ) -> tuple[CheckResult, ...]:
+        """The results of the cells of a client token on one table; none for a token that no ceiling binds."""
         table = self.stage.table(name)
         begun, attempts = time.perf_counter(), self.stage.attempts
-        checks = {command: Check(token.name, name, command, None, token.span) for command in COMMANDS}
+        checks = {command: Check(token.name, name, command, None, token.span) for command in commands}
         results: list[CheckResult] = []
         try:
             bearer = enter(self.stage, token)
             if not bearer.tried(self.policies):
                 return ()
-            for outcome in self._try_cells(table, bearer, self._freed(token, table, bearer)):
+            for outcome in self._try_cells(table, bearer, self._freed(token, table, bearer), commands):
                 results.append(self._result(checks[outcome.command], _NOTHING, outcome, bearer, begun, attempts))
                 begun, attempts = time.perf_counter(), self.stage.attempts
         except (CannotTest, psycopg.Error) as problem:
@@ -162,11 +169,13 @@ class Runner:
             results += [_untried(check, _NOTHING, problem) for check in left]
         return tuple(results)
 
-    def _try_cells(self, table: Table, bearer: Bearer, freed: Freed) -> Iterator[CellOutcome]:
+    def _try_cells(
+        self, table: Table, bearer: Bearer, freed: Freed, commands: Sequence[Command]
+    ) -> Iterator[CellOutcome]:
         there = self.stage.snapshot(table)
         if any(key not in freed.brought for key in there):
             people = self._people | ({bearer.identity.person.lower()} if bearer.identity.person else set())
-            yield from Cells(self.stage, table, freed, person_columns(table, there, people)).all()
+            yield from Cells(self.stage, table, freed, person_columns(table, there, people)).all(commands)
             return
         own = witness_values(table, self.policies, bearer.identity.person)
         trouble = None
@@ -177,9 +186,9 @@ class Runner:
                 trouble = str(problem)
             else:
                 resume()
-                yield from Cells(self.stage, table, freed, frozenset(own)).all()
+                yield from Cells(self.stage, table, freed, frozenset(own)).all(commands)
         if trouble is not None:
-            yield from (self._by_catalog(table, command, trouble) for command in COMMANDS)
+            yield from (self._by_catalog(table, command, trouble) for command in commands)
 
     def _insert_witness(self, table: Table, own: dict[str, str]) -> Key:
         """A row that is the person's own, as far as that can be guessed; else just a row."""
@@ -250,6 +259,7 @@ class Runner:
             outcome.by_catalog,
             self.stage.attempts - attempts,
             time.perf_counter() - begun,
+            finding.hint,
         )
 
 

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
@@ -28,6 +28,7 @@ from mcp_rls.harness.suite import Values
 from mcp_rls.harness.token import Bearer
 
 _BASE, _TOKEN, _ACT = "mcp_rls_base", "mcp_rls_token", "mcp_rls_act"
+_ALTERED = "mcp_rls_altered"
 _BACK = f"rollback to {_ACT}"
 _NUMBERS = itertools.count(1)
 _MOST_PREPARED = 2000  # a plan takes some tens of kilobytes in the server
@@ -47,13 +48,27 @@ class Attempt:
     error: psycopg.Error | None = None
 
 
+class Watcher(Protocol):
+    """Somebody who is told of each stage of a run, and of each token that has acted there."""
+
+    def begin(self, stage: Stage) -> None:
+        """The stage is open; what is done now stays until it is closed."""
+
+    def leave(self, stage: Stage, bearer: Bearer) -> None:
+        """The token has done all it does for now, and is still the one who acts."""
+
+    def end(self, conn: Connection) -> None:
+        """Everything was rolled back, whatever ended it."""
+
+
 class Stage:
     """The open transaction. `attempts` counts the statements that were run as a token."""
 
-    def __init__(self, conn: Connection, policies: PolicySet, catalog: Catalog) -> None:
+    def __init__(self, conn: Connection, policies: PolicySet, catalog: Catalog, watcher: Watcher | None = None) -> None:
         self.conn = conn
         self.policies = policies
         self.catalog = catalog
+        self.watcher = watcher
         self.covered = covered_tables(policies, catalog)
         self.attempts = 0
         self.bearer: Bearer | None = None
@@ -104,6 +119,11 @@ class Stage:
         if isinstance(late, psycopg.Error):
             raise CannotTest(_unfit("the fixtures", late, Span()))
         self._advance_sequences(list(fixtures))
+        self.keep()
+
+    def keep(self) -> None:
+        """What the login role brought since is below every token from now on."""
+        assert not self._acting, "rows are kept before anybody acts"
         run(self.conn, f"savepoint {_BASE}")
 
     def _advance_sequences(self, names: list[TableName]) -> None:
@@ -122,8 +142,26 @@ class Stage:
             if top is not None and top > 0:
                 self.try_do(f"alter sequence {sequence} restart with {top + 1}")
 
+    @contextmanager
+    def altered(self, *statements: str) -> Iterator[None]:
+        """The database made another one below everything that acts in it, undone at the end. Raises: psycopg.Error."""
+        self.to_base()
+        run(self.conn, f"savepoint {_ALTERED}")
+        kept, keys = self._facts, dict(self.fixture_keys)
+        self._facts = {}
+        try:
+            run(self.conn, *statements, f"savepoint {_BASE}")
+            yield
+        finally:
+            run(self.conn, f"rollback to {_ALTERED}", f"release {_ALTERED}")
+            self._facts, self.fixture_keys = kept, keys
+            self.bearer, self._acting = None, False
+            self._changed()
+
     def to_base(self) -> None:
         """Nobody acts any more, and only the fixtures are left."""
+        if self.watcher is not None and self.bearer is not None and self._acting:
+            self.watcher.leave(self, self.bearer)
         run(self.conn, f"rollback to {_BASE}")
         self.bearer, self._acting = None, False
         self._changed()
@@ -209,6 +247,35 @@ class Stage:
             return Attempt([], [], error)
         return Attempt(results[len(start)], results[-1] if look else [])
 
+    def rehearse(
+        self, statements: Sequence[str], look: str = "", *, plant: Sequence[str] = (), past: bool = False
+    ) -> Attempt:
+        """Runs statements one after the other, to the rows of the last; then `look` past row security.
+
+        `plant` comes first, as the login role. The statements are the token's, or with `past` the login role's under
+        the same claims. Raises: CannotTest when what is planted doesn't take.
+        """
+        assert self.bearer is not None, "somebody acts"
+        self.attempts += not past
+        start: tuple[str, ...] = (_BACK, "reset role") if plant or past else (_BACK,)
+        if plant:
+            taken = () if past else (f"select set_config('role', {sql.literal(self.bearer.role)}, true)",)
+            self._plant(*start, *plant, *taken)
+            start = ()
+        try:
+            results = run(self.conn, *start, *statements, *(("reset role", look) if look else ()))
+        except psycopg.Error as error:
+            if self.conn.closed:
+                raise CannotTest(f"the connection was lost: {one_line(error)}") from None
+            return Attempt([], [], error)
+        return Attempt(results[len(start) + len(statements) - 1], results[-1] if look else [])
+
+    def _plant(self, *statements: str) -> None:
+        try:
+            run(self.conn, *statements)
+        except psycopg.Error as error:
+            raise CannotTest(one_line(error)) from None
+
     def attempt_all(self, statements: Sequence[str]) -> list[Rows] | None:
         """The rows of queries as the token, in one round trip; None when one of them ends in an error."""
         assert self._acting, "somebody acts"
@@ -258,40 +325,46 @@ class Stage:
         except psycopg.Error:
             return None
 
+    def isolation(self, table: Table, key: Key) -> tuple[str, ...]:
+        """Statements of the login role that keep all rows but one from an UPDATE or DELETE after them."""
+        others = f"({rows.by_key(table, key, 'old.')}) is not true"
+        trigger = f"create trigger {_TRIGGER} before update or delete on {sql.table(table.name)} for each row"
+        return _SKIP, f"{trigger} when ({others}) execute function pg_temp.mcp_rls_skip()"
+
     def _isolate(self, table: Table, key: Key) -> None:
         """Keeps all rows but one from the next UPDATE or DELETE. Its own errors are none of the token's."""
         assert self.bearer is not None, "somebody acts"
-        others = f"({rows.by_key(table, key, 'old.')}) is not true"
-        trigger = f"create trigger {_TRIGGER} before update or delete on {sql.table(table.name)} for each row"
+        taken = f"select set_config('role', {sql.literal(self.bearer.role)}, true)"
         try:
-            run(
-                self.conn,
-                _BACK,
-                "reset role",
-                _SKIP,
-                f"{trigger} when ({others}) execute function pg_temp.mcp_rls_skip()",
-                f"select set_config('role', {sql.literal(self.bearer.role)}, true)",
-            )
+            run(self.conn, _BACK, "reset role", *self.isolation(table, key), taken)
         except psycopg.Error as error:
             raise CannotTest(f"no row of {table.name} can be tried alone: {one_line(error)}") from None
 
 
 @contextmanager
-def open_stage(conn: Connection, policies: PolicySet, catalog: Catalog, roles: frozenset[str]) -> Iterator[Stage]:
+def open_stage(
+    conn: Connection, policies: PolicySet, catalog: Catalog, roles: frozenset[str], watcher: Watcher | None = None
+) -> Iterator[Stage]:
     """Yields the stage for one run; everything on it is rolled back, to where it began if a transaction is open.
 
-    Raises: CannotTest when it would prove nothing.
+    Raises: CannotTest when it would prove nothing; what the watcher raises.
     """
-    stage = Stage(conn, policies, catalog)
+    stage = Stage(conn, policies, catalog, watcher)
     # after a ROLLBACK or a DROP the driver forgets what it prepared by DEALLOCATE ALL, which would take ours along
     threshold, conn.prepare_threshold = conn.prepare_threshold, None
     try:
         with conn.transaction(force_rollback=True):
             _alone(conn)
             preflight(conn, sorted(roles), stage.covered)
+            if watcher is not None:
+                watcher.begin(stage)
             run(conn, f"savepoint {_BASE}")
             yield stage
+            if watcher is not None:
+                stage.to_base()
     finally:
+        if watcher is not None:
+            watcher.end(conn)
         stage.forget_statements()
         conn.prepare_threshold = threshold
 

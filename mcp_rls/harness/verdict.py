@@ -64,6 +64,7 @@ class CheckResult:
     by_catalog: str = ""  # why the catalog alone proves the denial, where nothing could be tried
     attempts: int = 0  # statements that were run as the token
     seconds: float = 0.0
+    hint: str = ""  # what to write if it is meant
 
     @property
     def passed(self) -> bool:

@@ -16,6 +16,8 @@ from mcp_rls.compiler.policy import load_policies
 from mcp_rls.database.introspect import read_catalog
 from mcp_rls.database.server import Server, open_server
 from mcp_rls.diagnostics import Invalid
+from mcp_rls.harness.coverage.gathering import Gathering
+from mcp_rls.harness.coverage.result import Coverage
 from mcp_rls.harness.project import project_database
 from mcp_rls.harness.run import Runner, open_runner
 from mcp_rls.harness.session import Connection
@@ -40,9 +42,12 @@ def shown(path: Path) -> Path:
 
 
 class Workshop:
-    def __init__(self, database: str | None, container: str | None) -> None:
+    """With `coverage`, what policies come to is gathered in every stage."""
+
+    def __init__(self, database: str | None, container: str | None, *, coverage: bool = False) -> None:
         self._database = database
         self._container = container
+        self._gatherings: dict[Project, Gathering] | None = {} if coverage else None
         self._lasting = ExitStack()
         self._passing = ExitStack()
         self._passing_key: Hashable = None
@@ -90,8 +95,8 @@ class Workshop:
     def runner(self, project: Project, cases: Path) -> Runner:
         """The runner of a cases file, kept until something else needs the database."""
         conn, policies = self.connection(project), self.policies(project.policies)
-        suite = self.suite(cases, policies)
-        return self._pass(("runner", project, cases), lambda: open_runner(conn, policies, suite))
+        suite, watcher = self.suite(cases, policies), self._gathering(project)
+        return self._pass(("runner", project, cases), lambda: open_runner(conn, policies, suite, watcher=watcher))
 
     @contextmanager
     def stage(self, project: Project) -> Iterator[Stage]:
@@ -99,8 +104,18 @@ class Workshop:
         conn, policies = self.connection(project), self.policies(project.policies)
         self.let_go()
         catalog = self._keep(("catalog", project), lambda: read_catalog(conn))
-        with open_stage(conn, policies, catalog, frozenset(policies.roles)) as stage:
+        with open_stage(conn, policies, catalog, frozenset(policies.roles), self._gathering(project)) as stage:
             yield stage
+
+    def _gathering(self, project: Project) -> Gathering | None:
+        if self._gatherings is None:
+            return None
+        return self._gatherings.setdefault(project, Gathering(self.policies(project.policies)))
+
+    def coverage(self) -> list[Coverage]:
+        """What was gathered of each project, once the open transaction has ended."""
+        self.let_go()
+        return [gathering.result() for gathering in (self._gatherings or {}).values()]
 
     def let_go(self) -> None:
         """Ends the open transaction, if there is one."""

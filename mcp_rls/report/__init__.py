@@ -1,7 +1,9 @@
 """What people and machines read: a folder for each subject, in it a file for each format.
 
-`findings/` shows diagnostics, `changes/` a plan, `results/` a test run. A format is a module with one function,
-`write(subject, out)`; it is found by its file's name, so that a new one is one new file.
+`findings/` shows diagnostics, `changes/` a plan, `drift/` what a database holds that wasn't applied, `results/` a test
+run, `coverage/` what of a policy file it showed, `mutants/` how much of what could go wrong it notices, `probes/` side
+channels and ways round. A format is a module with one function, `write(subject, out)`; it is found by its file's name,
+so that a new one is one new file.
 """
 
 from __future__ import annotations
@@ -20,11 +22,16 @@ if TYPE_CHECKING:
 
     from mcp_rls.catalog import TableName
     from mcp_rls.compiler.model import Command
+    from mcp_rls.database.drift import Drift
+    from mcp_rls.harness.coverage.result import Coverage
+    from mcp_rls.harness.matrix import Hostile, Matrix
+    from mcp_rls.harness.mutation.score import Score
+    from mcp_rls.harness.probes.kit.verdict import ProbeRun
     from mcp_rls.harness.suite import Suite
     from mcp_rls.harness.verdict import SuiteResult
     from mcp_rls.plan import Plan
 
-Subject = Literal["findings", "changes", "results"]
+Subject = Literal["findings", "changes", "drift", "results", "coverage", "probes", "matrix", "hostile", "mutants"]
 PLAIN_WIDTH = 100  # columns where nobody says how wide the reader is
 _LARGEST_SOURCE = 1_000_000  # bytes of a file that are read again to show a line of it
 
@@ -58,12 +65,48 @@ class Changes:
 
 
 @dataclass(frozen=True)
+class Drifted:
+    """What was found of a database, and what to call it."""
+
+    drift: Drift
+    database: str
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What probes found, and the database they were tried in, in words."""
+
+    run: ProbeRun
+    database: str
+
+
+@dataclass(frozen=True)
+class Possible:
+    """A matrix, and the database that it was seen in, in words; whether something undecided is let pass."""
+
+    matrix: Matrix
+    database: str
+    allow_undecided: bool = False
+
+
+@dataclass(frozen=True)
+class Assayed:
+    """A mutation score, the database that the mutants were made in, in words, and the percent that was asked for."""
+
+    score: Score
+    database: str
+    fail_under: float | None = None
+
+
+@dataclass(frozen=True)
 class Results:
-    """A test run, the suite that was run, and the database it ran in, in words."""
+    """A test run, the suite that was run, and the database it ran in, in words; what it covered, if that was asked."""
 
     result: SuiteResult
     suite: Suite
     database: str
+    coverage: Coverage | None = None
+    hostile: Hostile | None = None
 
     def tables(self) -> tuple[TableName, ...]:
         """Every table that was tried, in the order of the fixtures."""

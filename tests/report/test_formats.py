@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,11 +16,21 @@ from mcp_rls.catalog import TableName
 from mcp_rls.database.drift import Drift, Finding, Kind
 from mcp_rls.diagnostics import Diagnostics, Span
 from mcp_rls.effect import Effect
+from mcp_rls.harness.coverage.points import Point
+from mcp_rls.harness.coverage.result import Coverage
+from mcp_rls.harness.mutation.mutant import Kind as Mutation
+from mcp_rls.harness.mutation.mutant import Mutant
+from mcp_rls.harness.mutation.notation import Lines
+from mcp_rls.harness.mutation.score import Fate, Score, Trial
+from mcp_rls.harness.mutation.suggestion import Suggestion, Widened
 from mcp_rls.harness.observe import Observation, Outcome
+from mcp_rls.harness.probes.kit.verdict import Finding as Probe
+from mcp_rls.harness.probes.kit.verdict import ProbeRun
+from mcp_rls.harness.probes.kit.verdict import Verdict as Found
 from mcp_rls.harness.suite import Case, Expectation, Suite, TokenSpec
 from mcp_rls.harness.verdict import Check, CheckResult, SuiteResult, Verdict
 from mcp_rls.plan import Operation, Plan
-from mcp_rls.report import Changes, Drifted, Findings, Results, Subject, access
+from mcp_rls.report import Assayed, Changes, Drifted, Findings, Probed, Results, Subject, access
 
 HOSTILE = 'a\x1b[31m\n"b" <c> & d%e\u202e\x00]]>'
 SUBJECTS: Mapping[Subject, set[str]] = {
@@ -27,6 +38,9 @@ SUBJECTS: Mapping[Subject, set[str]] = {
     "changes": {"text", "json", "github"},
     "drift": {"text", "json", "github"},
     "results": {"text", "json", "github", "junit"},
+    "coverage": {"text", "json", "github"},
+    "mutants": {"text", "json", "github"},
+    "probes": {"text", "json"},
 }
 TICKETS, NOTES = TableName("public", "tickets"), TableName("public", "notes")
 
@@ -92,7 +106,49 @@ def drifted() -> Drifted:
     return Drifted(Drift(findings), HOSTILE)
 
 
-VALUES = {"findings": findings, "changes": changes, "drift": drifted, "results": results}
+def probed() -> Probed:
+    findings = [Probe("views", HOSTILE, verdict, HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE) for verdict in Found]
+    return Probed(ProbeRun(HOSTILE, tuple(findings), {"views": HOSTILE}, strict=True), HOSTILE)
+
+
+def coverage() -> Coverage:
+    shown, missed = (Point(f"rule {n}", "rule", Span("a,b:c.yaml", n, 2), HOSTILE, HOSTILE, HOSTILE) for n in (1, 2))
+    never = Point("never", "atom", Span("a,b:c.yaml", 3, 2), HOSTILE, HOSTILE, never=HOSTILE)
+    return Coverage("a,b:c.yaml" + HOSTILE, (shown, missed, never), frozenset({"rule 1"}))
+
+
+def assayed() -> Assayed:
+    """One mutant killed, one that survived with what would kill it, one without, one equivalent, one broken."""
+    widened = (Widened(1, 9, HOSTILE), Widened(0, 0, conflict=HOSTILE))
+    lines = Lines((), ((TICKETS, HOSTILE),), (HOSTILE,), (HOSTILE,))
+    found = Suggestion(HOSTILE, TICKETS, "select", HOSTILE, HOSTILE, HOSTILE, lines, widened)
+    kinds = [
+        Mutation.POLICY_DROPPED,
+        Mutation.SCOPE_DROPPED,
+        Mutation.SCOPE_DROPPED,
+        Mutation.TO_PUBLIC,
+        Mutation.PREFIX,
+    ]
+    mutants = [Mutant(k, HOSTILE, Span("a,b:c.yaml", n, 2), (HOSTILE,), number=n) for n, k in enumerate(kinds)]
+    fates = [Fate.KILLED, Fate.SURVIVED, Fate.SURVIVED, Fate.EQUIVALENT, Fate.BROKEN]
+    run = results().result
+    trials = [
+        Trial(mutant, fate, run.failures[0] if fate is Fate.KILLED else None, HOSTILE, 3, 0.01)
+        for mutant, fate in zip(mutants, fates, strict=True)
+    ]
+    trials[1] = replace(trials[1], suggestion=found)
+    return Assayed(Score(results().suite, HOSTILE, tuple(trials), run, 0.05, 1.0), HOSTILE, 90)
+
+
+VALUES = {
+    "findings": findings,
+    "changes": changes,
+    "drift": drifted,
+    "results": results,
+    "coverage": coverage,
+    "mutants": assayed,
+    "probes": probed,
+}
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
@@ -197,3 +253,15 @@ def test_changes_say_what_opens():
     assert "alter table t enable row level security;" in text
     assert "2 changes (1 OPENS, 1 CLOSES) pending" in text
     assert "nothing pending" in written("changes", "text", Changes(Plan((), "a", "a"), "PostgreSQL 18"))
+
+
+def test_a_mutation_score_as_text():
+    """By kind; what survived with what would kill it; equivalents by reason; the score is never rounded up."""
+    text = written("mutants", "text", assayed())
+    assert ["scope", "not", "asked", "for", "·", "2", "·"] in [line.split() for line in text.splitlines()]
+    assert "mutation score 33.3 %: 1 of 3 killed, 2 survived, 1 equivalent, 1 broken; asked for: 90 %" in text
+    assert "no difference found in 0 tries" in text
+    assert "cases.yaml:9 then lists a" in text
+    assert "that is a bug of mcp-rls" in text
+    nearly = replace(assayed().score, trials=(*[assayed().score.trials[0]] * 1999, assayed().score.trials[2]))
+    assert nearly.shown == "99.9"

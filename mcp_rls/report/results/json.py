@@ -10,7 +10,10 @@ from mcp_rls.report import Results
 
 
 def write(results: Results, out: TextIO) -> None:
-    """Counts, and every check: a case of the file, or a cell (no `case`) whose rows must all be denied."""
+    """Counts, and every check: a case of the file, or a cell (no `case`) whose rows must all be denied.
+
+    `coverage` and `hostile` are there where they were asked for.
+    """
     result = results.result
     document = {
         "file": result.path,
@@ -21,6 +24,10 @@ def write(results: Results, out: TextIO) -> None:
         "seconds": round(result.seconds, 3),
         "checks": [_entry(one) for one in result.results],
     }
+    if results.coverage is not None:
+        document["coverage"] = results.coverage.document()
+    if results.hostile is not None:
+        document["hostile"] = results.hostile.as_data()
     json.dump(document, out, indent=2, ensure_ascii=False)
     out.write("\n")
 

@@ -1,0 +1,1 @@
+"""What the probes share: facts of the schema, acting with a control, rows that a token may write, verdicts."""

@@ -1,0 +1,1 @@
+"""What of a policy file was covered, a file for each format."""

@@ -1,0 +1,1 @@
+"""What came of hostile tokens, a file for each format."""

@@ -1,0 +1,1 @@
+"""A mutation score, a file for each format."""

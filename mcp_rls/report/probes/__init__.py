@@ -1,0 +1,1 @@
+"""What probes found, a file for each format."""
