@@ -107,10 +107,14 @@ def _block(way: Plan) -> str:
 
 
 def _locks(way: Plan) -> Iterator[str]:
-    """Takes every lock first, asking again and again with short waits: readers queue up behind a waiting lock."""
+    """Takes every lock first, asking again and again with short waits: readers queue up behind a waiting lock.
+
+    Not where the transaction holds such a lock already: those readers would wait all the time.
+    """
     if way.locked:
         lock = f"lock table {', '.join(map(sql.table, way.locked))} in access exclusive mode"
-        late = "if clock_timestamp() > until then raise; end if; perform pg_sleep(0.1 + random());"
+        held = "exists (select from pg_locks where pid = pg_backend_pid() and mode = 'AccessExclusiveLock')"
+        late = f"if clock_timestamp() > until or {held} then raise; end if; perform pg_sleep(0.1 + random());"
         until = f"declare until timestamptz := clock_timestamp() + '{PATIENCE:g} s'; begin"
         again = f"exception when lock_not_available then {late} end; end loop; end;"
         yield f"{until} loop begin {_statement(lock)} exit; {again}"

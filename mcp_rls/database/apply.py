@@ -215,15 +215,31 @@ def _patiently(attempt: Callable[[], None], patience: float, waiting: Progress |
         pause = min(2 * pause, _PAUSES[1])
 
 
+def _seconds(conn: Connection, lock_timeout: str) -> float:
+    """A lock_timeout ('300ms', '2s') as PostgreSQL reads it; 0 for no limit."""
+    query = "select setting::float8 / 1000 from pg_settings where name = 'lock_timeout'"
+    conn.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
+    found = conn.execute(query).fetchone()
+    return float(found[0]) if found else 0.0
+
+
 def _carry_out(
     conn: Connection, plan_: Plan, lock_timeout: str, progress: Callable[[Operation], None] | None = None
 ) -> None:
-    """Takes every lock first, by name, so that nothing is done in vain; then the statements."""
+    """Takes every lock first, by name, so that nothing is done in vain; then the statements.
+
+    All locks together are waited for no longer than `lock_timeout`: whoever reads the first table waits for the last.
+    """
+    patience = _seconds(conn, lock_timeout)
+    until = time.monotonic() + patience
     for name in plan_.locked:
+        left = max(1, int((until - time.monotonic()) * 1000)) if patience else 0
+        conn.execute("select set_config('lock_timeout', %s, true)", (str(left),))
         try:
             conn.execute(f"lock table {sql.table(name)} in access exclusive mode".encode())
         except psycopg.errors.LockNotAvailable as error:
             raise Locked(f"{name} is in use: its lock was not to be had within {lock_timeout}") from error
+    conn.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
     _execute(conn, plan_, progress)
 
 

@@ -215,11 +215,6 @@ def test_readers_hardly_wait_behind_a_waiting_apply(stage, record_property):
     assert longest < 0.5
 
 
-@pytest.mark.xfail(
-    reason="each lock is waited for as long, with those before it held: the waits add up",
-    raises=AssertionError,
-    strict=True,
-)
 def test_waits_for_several_tables_do_not_add_up(stage, children):
     """Five tables are each in use for a moment when apply comes to them; who reads the first hardly waits for that."""
     with reading(stage.scratch.url, "t1") as (reader,), ExitStack() as stack:

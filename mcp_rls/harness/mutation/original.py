@@ -49,22 +49,31 @@ class Original:
 
     # --- other states
 
-    def lowered(self, resolved: ResolvedPolicies, wanted: Wanted = lambda _: False) -> tuple[str, ...]:
-        """Statements that bring the functions, and those policies that are `wanted`, to what `resolved` compiles to."""
-        state = lower(resolved, self.actual)
+    def lowered(self, resolved: ResolvedPolicies) -> tuple[str, ...]:
+        """Statements that bring the functions to what `resolved` compiles to; policies stay as they are."""
+        functions = lower(resolved, self.actual).functions
         known = self.state.functions
-        functions = [f for key, f in state.functions.items() if key not in known or known[key].source != f.source]
-        made = [statement for f in functions for statement in sql.create_function(f)]
+        made = [f for key, f in functions.items() if key not in known or known[key].source != f.source]
+        return tuple(statement for f in made for statement in sql.create_function(f))
+
+    def lowered_rules(self, table: ResolvedTable, wanted: Wanted) -> tuple[str, ...]:
+        """Statements that bring those policies that are `wanted` to what the rules of `table` compile to.
+
+        Other policies still call the same functions: the gate is written anew only where it must look at more entries.
+        """
+        tables = tuple(table if t.table == table.table else t for t in self.resolved.tables)
+        state = lower(replace(self.resolved, tables=tables), self.actual)
+        known = self.state.functions
+        needed = [
+            f for k, f in state.functions.items() if k not in known or len(f.definition) > len(known[k].definition)
+        ]
+        made = [statement for f in needed for statement in sql.create_function(f)]
         for key, policy in self.state.policies.items():
             if wanted(policy):
                 assert key in state.policies, "a mutant changes what policies say, not which there are"
                 other = state.policies[key]
                 made += changed(policy, other) if policy.source != other.source else ()
         return tuple(made)
-
-    def with_table(self, table: ResolvedTable) -> ResolvedPolicies:
-        tables = tuple(table if t.table == table.table else t for t in self.resolved.tables)
-        return replace(self.resolved, tables=tables)
 
     def with_policies(self, policies: PolicySet, where: Mapping[str, e.Expr] | None = None) -> ResolvedPolicies:
         """The same rules with other classes, scopes or consent, and other conditions on their tables."""

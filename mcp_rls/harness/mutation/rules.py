@@ -192,7 +192,7 @@ class _Rules:
         def wanted(policy: Policy) -> bool:
             return (policy.table, policy.permissive, policy.command) == (name, permissive, command)
 
-        statements = self.original.lowered(self.original.with_table(after), wanted)
+        statements = self.original.lowered_rules(after, wanted)
         tokens = everybody if self.people else _Differing(self, after)
         concern = Concern(frozenset({name}), command, tokens, conditions=conditions)
         return Mutant(kind, words, span, statements, concern, self.equivalent(after, statements))
