@@ -38,7 +38,7 @@ def test_the_demo_shows_every_stage(width: int, server: Server, monkeypatch: pyt
         assert any(line.startswith(f"✓ {stage}") and line.endswith(" s") for line in text.splitlines()), stage
     for part in ('create policy "mcp_rls: tickets select"', "alembic upgrade head", "nothing pending", "cases held"):
         assert part in text
-    assert text.count("denied everything, as expected") == 1
+    assert text.count("denied everything, as expected") >= 1
     assert "in the app itself" in text
     assert "\x1b" not in text
     table = [line for line in text.splitlines() if line.startswith(("  ann", "  bob"))]
