@@ -132,8 +132,11 @@ def test_nothing_is_left_behind(desk: tuple[psycopg.Connection[Any], PolicySet])
     assert connection.execute(look).fetchone() == (0, 0, 0, True)
 
 
-def test_text_and_json_of_the_help_desk(desk: tuple[psycopg.Connection[Any], PolicySet]) -> None:
+def test_text_and_json_of_the_help_desk(
+    desk: tuple[psycopg.Connection[Any], PolicySet], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To the character, but for times and the server; of the JSON without the cells in which all is denied."""
+    monkeypatch.setenv("COLUMNS", "120")  # the reader's width decides how many tables stand side by side
     matrix = run_matrix(*desk)
     for name in ("text", "json"):
         out = io.StringIO()

@@ -13,12 +13,13 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from mcp_rls.catalog import TableName
 from mcp_rls.cli import main
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.policy import load_policies, read_policies
-from mcp_rls.database.introspect import read_state
+from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.server import Server
 from mcp_rls.diagnostics import Span
 from mcp_rls.harness.mutation.completion import noticed
@@ -30,8 +31,13 @@ from mcp_rls.harness.mutation.suggestion import Suggestion
 from mcp_rls.harness.project import build, connected
 from mcp_rls.harness.run import Runner, open_runner, run_suite
 from mcp_rls.harness.session import CannotTest, Connection
+from mcp_rls.harness.stage import open_stage
 from mcp_rls.harness.suite import Suite, load_suite, read_suite
 from mcp_rls.resources import bundled
+from tests.oracle import run as oracle
+from tests.oracle.generate import worlds
+from tests.oracle.render import policy_file, schema
+from tests.oracle.world import World
 
 pytestmark = pytest.mark.postgres
 pytest_plugins = ["pytester"]
@@ -361,6 +367,129 @@ def test_force_is_equivalent_only_where_that_is_certain(owner: str, fate: Fate, 
     others = [t for t in score.trials if t.fate is Fate.SURVIVED and t is not trial]
     assert told(tuple(t for t in others if t.suggestion is None)) == []
     assert trial.mutant.concern.tables == frozenset({TableName("public", "notes")})
+
+
+# --- tables of other shapes, and random policy files
+
+ODD = """\
+mcp_rls: 1
+platform: postgres
+schemas: [public]
+identity: {person: {claim: sub, type: uuid}, client: {claim: client_id}, scopes: {claim: scope}, direct: no_client}
+roles: [mutation_user]
+classes: {agents: {match: {ids: [an-agent]}}}
+scopes: {"log:read": {text: Read}}
+tables:
+  public.log:
+    clients:
+      - {who: agents, allow: select, scope: "log:read"}
+      - {who: agents, allow: select, rows: "not secret"}
+      - {who: agents, allow: delete, scope: "log:read"}
+"""
+ODD_SCHEMA = """\
+do $$ begin create role mutation_user nologin; exception when duplicate_object or unique_violation then null; end $$;
+create table public.log (entry text not null, secret boolean not null default false);
+grant select, insert, delete on public.log to mutation_user;
+"""
+ODD_CASES = f"""\
+fixtures: {{public.log: [{{entry: a}}, {{entry: b, secret: true}}]}}
+people: {{ann: {{sub: {ANN}}}}}
+tokens: {{ann: {{person: ann}}, agent: {{person: ann, class: agents}}}}
+cases:
+  - {{as: ann, select: public.log, sees: [{{entry: a}}, {{entry: b}}]}}
+  - {{as: agent, select: public.log, sees: [{{entry: a}}]}}
+"""
+
+
+@pytest.fixture
+def odd(server: Server, tmp_path: Path) -> Iterator[Project]:
+    """A table without a key, without row security of the app's own, and with rules of different scopes."""
+    policies, diagnostics = read_policies("policies.yaml", ODD)
+    assert policies is not None, list(diagnostics)
+    (tmp_path / "schema.sql").write_text(ODD_SCHEMA, encoding="utf-8")
+    with server.scratch_database() as url, connected(url) as connection:
+        build(connection, url, policies, [tmp_path / "schema.sql"])
+        yield Project(tmp_path, policies, connection)
+
+
+def test_rows_without_a_key_have_mutants_too(odd: Project) -> None:
+    """What names no row can still be told: by its columns, or that there is none."""
+    score = odd.score(odd.suite(ODD_CASES), search=True)
+    assert told(score.of_fate(Fate.BROKEN)) == []
+    survivors = score.of_fate(Fate.SURVIVED)
+    found = [t for t in survivors if t.suggestion is not None]
+    assert 0 < len(found) < len(survivors)
+    assert score.exit_code(None) == 0
+
+
+def test_a_rules_mutant_changes_one_policy_alone(odd: Project) -> None:
+    """The functions that other policies call stay as they are, though that policy asks less of them."""
+    with odd.assay(odd.suite(ODD_CASES)) as (_, _, mutants):
+        of_rules = [m for m in mutants if m.concern.command and m.statements and m.kind is not Kind.EXTRA_POLICY]
+        dropped = [m for m in of_rules if m.kind is Kind.SCOPE_DROPPED]
+        assert dropped
+        for mutant in of_rules:
+            assert len([s for s in mutant.statements if "function" in s.partition("\n")[0]]) == 0, mutant.sentence
+            assert len({s.partition(" on ")[0].rpartition(" policy ")[2] for s in mutant.statements}) == 1
+
+
+@pytest.mark.fuzz
+def test_mutants_of_random_policy_files(server: Server) -> None:
+    """PostgreSQL takes each; and those that count as equivalent agree with the evaluator, as the original does."""
+    counted = {"worlds": 0, "mutants": 0, "judged": 0}
+    with server.scratch_database() as url, psycopg.connect(url, prepare_threshold=None) as connection:
+        oracle.prepare(connection)
+
+        @seed(7)
+        @settings(
+            max_examples=9,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(worlds())
+        def one(world: World) -> None:
+            equivalents = _equivalents(connection, world, counted)
+            for mutant in equivalents[:: max(1, len(equivalents) // 3)]:
+                _, disagreements = oracle.judge(connection, world, _installer(mutant))
+                assert disagreements == [], f"{mutant.sentence}: {mutant.equivalent}\n{disagreements[0]}"
+                counted["judged"] += 1
+
+        one()
+    print(counted)
+    assert min(counted.values()) > 3
+
+
+def _equivalents(connection: Any, world: World, counted: dict[str, int]) -> list[Mutant]:
+    """The equivalent mutants of a world, after each of its mutants was made once."""
+    policies, _ = read_policies("policies.yaml", policy_file(world))
+    try:
+        if policies is None:
+            return []
+        connection.execute(schema(world))
+        oracle.product(connection, policy_file(world))
+        catalog = read_catalog(connection)
+        with open_stage(connection, policies, catalog, frozenset(policies.roles)) as stage:
+            mutants = [m for m in distinct(read_original(stage, Suite("cases.yaml", {}, ()))) if m.statements]
+            for mutant in mutants:
+                with stage.altered(*mutant.statements):
+                    counted["mutants"] += 1
+        counted["worlds"] += 1
+        return [m for m in mutants if m.equivalent and m.kind is not Kind.TO_PUBLIC]
+    except oracle.Refused:
+        return []
+    finally:
+        connection.rollback()
+
+
+def _installer(mutant: Mutant) -> oracle.Installer:
+    def install(connection: Any, text: str) -> None:
+        oracle.product(connection, text)
+        for statement in mutant.statements:
+            connection.execute(statement.encode())
+
+    return install
 
 
 # --- the command and pytest -------------------------------------------------------------------------------------------

@@ -634,7 +634,7 @@ def test_templates_leak_nothing(name: str, server: Server, record_property: Call
     assert [f"{f.object}: {f.words}" for f in (*found.of(LEAKS), *found.of(UNDECIDED))] == []
     assert found.exit_code == 0
     assert len(found.of(HOLDS)) >= 7
-    assert found.attempts < 6000  # of which a machine that does nothing else runs some 1500 a second
+    assert found.attempts < 9000  # of which a machine that does nothing else runs some 1500 a second
     if name == "help-desk":
         record_property("measured", f"probes of {name}: {found.attempts:,} statements in {found.seconds:.1f} s")
 

@@ -90,7 +90,7 @@ class _Class:
     def mutants(self) -> Iterator[Mutant]:
         c, policies = self.c, self.gate.policies
         everyone = replace(c, ids=(), client_id_url_prefix="", registry=None)
-        words = f"every client that is of no class before {c.name} is of {c.name}"
+        words = f"every client is of {c.name}, unless an earlier class takes it"
         yield self.with_class(Kind.EVERY_CLIENT, words, everyone)
         if policies.identity.scope is not None and policies.consent_required(c.name):
             yield self.with_class(Kind.CONSENT, f"{c.name} needs no consent", replace(c, consent_required=False))
@@ -181,7 +181,8 @@ class _Scopes:
         return self.gate.compiled(Kind.IMPLICATION, words, at.span, changed)
 
     def of_text(self, span: Span) -> Mutant:
-        words = 'a scope counts as part of a longer one ("tickets:readonly")'
+        some = next(iter(self.gate.policies.scopes))
+        words = f'a scope counts as part of a longer one ("{some}only")'
         text = _SCOPES.sub(_as_text, self.gate.text)
         return self.gate.made(Kind.SCOPE_TEXT, words, span, (text,))
 
