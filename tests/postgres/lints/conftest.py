@@ -1,4 +1,4 @@
-"""Roles that the ways make are the server's, and stay: nobody logs in as one afterwards, or other tests would meet it."""
+"""Roles that the ways make are the server's, and stay: nobody logs in as one afterwards, or other tests meet it."""
 
 from __future__ import annotations
 

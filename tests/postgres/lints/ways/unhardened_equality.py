@@ -5,7 +5,8 @@ from tests.postgres.lints.world import Ways
 
 _HARD = "owner = (select app.me()) and (owner = (select app.me())) is true"
 _LOGIN = """
-do $$ begin create role lint_agent login; exception when duplicate_object or unique_violation then null; end $$; alter role lint_agent login;
+do $$ begin create role lint_agent login; exception when duplicate_object or unique_violation then null; end $$;
+alter role lint_agent login;
 grant select on notes to lint_agent; grant usage on schema app to lint_agent;
 """
 
