@@ -79,7 +79,7 @@ def plan(actual: State, desired: State) -> Plan:
     start = actual
     if _result_types_change(actual, desired):
         # policies hold such a function fast: until it is made anew they admit nothing
-        start = replace(actual, policies={k: p if p.is_as_before else _shut(p) for k, p in actual.policies.items()})
+        start = replace(actual, policies={k: p if p.is_as_before else shut(p) for k, p in actual.policies.items()})
         operations += _Difference(actual, start).changed()
     operations += _operations(start, desired)
     return Plan(tuple(operations), actual.fingerprint, desired.fingerprint)
@@ -95,7 +95,8 @@ def _result_types_change(actual: State, desired: State) -> bool:
     return any(old is not None and old.returns != f.returns for old, f in pairs)
 
 
-def _shut(policy: Policy) -> Policy:
+def shut(policy: Policy) -> Policy:
+    """The policy that nobody passes, and that reads and calls nothing."""
     using, check = (None if text is None else "false" for text in (policy.using, policy.check))
     return replace(policy, using=using, check=check, source="", meaning=NOBODY)
 

@@ -11,14 +11,14 @@ from alembic.operations.ops import MigrateOperation
 from mcp_rls import sql
 from mcp_rls.alembic_plugin.changes import in_order
 from mcp_rls.alembic_plugin.operation import Bound, Ends, PolicyChange
-from mcp_rls.alembic_plugin.rehearsal import Rehearsal, rehearse, shut
+from mcp_rls.alembic_plugin.rehearsal import Rehearsal, rehearse
 from mcp_rls.alembic_plugin.revision import way_back
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Diagnostics
 from mcp_rls.effect import Effect
-from mcp_rls.plan import EXCLUSIVE, Operation, Plan, plan
+from mcp_rls.plan import EXCLUSIVE, Operation, Plan, plan, shut
 from mcp_rls.state import SCHEMA, Policy, Privilege, State
 
 Tables = frozenset[TableName]

@@ -27,6 +27,7 @@ from mcp_rls.compiler.resolve import ResolvedPolicies
 from mcp_rls.database.apply import Refused, prepare
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.diagnostics import Diagnostics
+from mcp_rls.plan import shut
 from mcp_rls.state import PREFIX, Policy, State
 
 _log = logging.getLogger(__name__)
@@ -189,12 +190,6 @@ class _Stage:
 
 def _closed(state: State, names: set[tuple[TableName, str]]) -> State:
     return replace(state, policies={k: shut(p) if k in names else p for k, p in state.policies.items()})
-
-
-def shut(policy: Policy) -> Policy:
-    """The policy that nobody passes, and that reads and calls nothing."""
-    using, check = (None if text is None else "false" for text in (policy.using, policy.check))
-    return replace(policy, using=using, check=check, source="", meaning="")
 
 
 def _theirs(catalog: Catalog, tables: Iterable[TableName]) -> Iterator[Policy]:

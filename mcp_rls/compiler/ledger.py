@@ -115,6 +115,8 @@ SEEN = """
             where m.member = r.oid), '[]'))
   from pg_roles r where r.rolname = any ({roles})
 """
+# the same for a driver, with the parameters `schemas` and `roles`
+SEEN_OF = SEEN.replace("%", "%%").format(schemas="%(schemas)s::text[]", roles="%(roles)s::text[]")
 # `printed` of a table: for each policy of others a digest of its text, by name, as JSON.
 _NOTE = f"""
 begin

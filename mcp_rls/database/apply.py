@@ -14,7 +14,7 @@ import psycopg
 
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog
-from mcp_rls.compiler.ledger import SEEN
+from mcp_rls.compiler.ledger import SEEN_OF
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
@@ -186,9 +186,8 @@ def _to_ourselves(conn: Connection, lock_timeout: str, patience: float, waiting:
 def take_note(conn: Connection, policies: PolicySet) -> list[str]:
     """Writes down anew what `drift` compares with, where nothing is pending; the objects that had changed."""
     arguments = {"schemas": list(policies.schemas), "roles": list(policies.roles)}
-    seen = SEEN.format(schemas="%(schemas)s::text[]", roles="%(roles)s::text[]").replace("%s", "%%s")
     query = f"""select coalesce(s.object, m.object)
-        from ({seen}) s full join (select * from {SCHEMA}.manifest where source = 'seen') m on m.object = s.object
+        from ({SEEN_OF}) s full join (select * from {SCHEMA}.manifest where source = 'seen') m on m.object = s.object
         where s.facts is distinct from m.facts order by 1"""
     with _refusals(LOCK_TIMEOUT), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
         _alone(conn)

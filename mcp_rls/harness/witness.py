@@ -18,7 +18,7 @@ _TRIES = 6  # CHECK constraints that may be satisfied one after another
 _TEXT = "mcp-rls-test"
 # By base type: an SQL expression. A key of one of the first types continues from the rows that are there.
 _NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision")
-_VALUES = {
+VALUES = {
     **dict.fromkeys(_NUMBERS, "1"),
     "uuid": "gen_random_uuid()",
     "boolean": "false",
@@ -169,8 +169,8 @@ def _value(stage: Stage, table: Table, column: Column) -> str:
     kind = column.base_type or column.type
     if kind in _NUMBERS and column.name in table.primary_key:
         return f"(select coalesce(max({sql.ident(column.name)}), 0) + 1 from {sql.table(table.name)})"
-    if kind in _VALUES:
-        return _VALUES[kind]
+    if kind in VALUES:
+        return VALUES[kind]
     if kind in _TEXTS:
         room = re.search(r"\((\d+)\)", column.type)
         return sql.literal(_TEXT[: int(room[1])] if room else _TEXT)

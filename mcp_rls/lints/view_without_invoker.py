@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcp_rls.diagnostics import Severity
-from mcp_rls.inspection.facts import Relation
+from mcp_rls.inspection.words import listed
 from mcp_rls.lints import ROW_PRIVILEGES, Found, World
 
 SEVERITY = Severity.ERROR
@@ -34,29 +34,12 @@ def find(world: World) -> Iterator[Found]:
         if view.kind != "view" or view.option("security_invoker") or str(view.name) in world.doors:
             continue
         roles = world.reaching(view, *ROW_PRIVILEGES)
-        below = [t for t in _below(world, view) if t.is_table and t.name.schema in world.schemas]
+        below = [t for t in world.facts.below(view) if t.is_table and t.name.schema in world.schemas]
         if roles and below:
+            read = listed(t.name for t in below)
             yield Found(
                 str(view),
-                f"{view.name} reads {_names(below)} as its owner, {view.owner}; {', '.join(roles)} can use it",
+                f"{view.name} reads {read} as its owner, {view.owner}; {', '.join(roles)} can use it",
                 (f"alter view {view.name} set (security_invoker = true)", "or a line under `doors:`, with the reason"),
                 below[0].name,
             )
-
-
-def _below(world: World, view: Relation) -> list[Relation]:
-    """The relations that a view reads, also through views."""
-    found: dict[int, Relation] = {}
-    queue = [view]
-    while queue:
-        for oid in sorted(queue.pop().reads):
-            relation = world.facts.relations.get(oid)
-            if relation is not None and oid not in found:
-                found[oid] = relation
-                queue.append(relation)
-    return sorted(found.values(), key=lambda r: r.name)
-
-
-def _names(relations: list[Relation]) -> str:
-    shown = [str(r.name) for r in relations[:3]]
-    return ", ".join(shown) + (f" and {len(relations) - 3} more" if len(relations) > 3 else "")

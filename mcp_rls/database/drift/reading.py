@@ -14,14 +14,13 @@ import psycopg
 from psycopg.rows import namedtuple_row
 
 from mcp_rls.compiler.helpers import json_text
-from mcp_rls.compiler.ledger import SEEN, TREES
+from mcp_rls.compiler.ledger import SEEN_OF, TREES
 from mcp_rls.compiler.suspend import SUSPENDED
 from mcp_rls.state import PREFIX, SCHEMA
 
 Connection = psycopg.Connection[Any]
 Facts = Mapping[str, Any]
 
-_SEEN = SEEN.replace("%", "%%").format(schemas="%(schemas)s::text[]", roles="%(roles)s::text[]")
 _MANIFEST = f"select object, source, printed, tree, place, facts from {SCHEMA}.manifest"
 _INSTALLED = f"""
 select from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -189,7 +188,7 @@ def _manifest(conn: Connection) -> dict[str, Recorded]:
 
 def _seen(conn: Connection, schemas: Iterable[str], roles: Iterable[str]) -> dict[str, Facts]:
     given = {"schemas": sorted(schemas), "roles": sorted(roles)}
-    return {r.object: r.facts for r in rows(conn, _SEEN, given)}
+    return {r.object: r.facts for r in rows(conn, SEEN_OF, given)}
 
 
 def expressions(conn: Connection, look: Look, names: Iterable[Name]) -> Texts:

@@ -10,31 +10,12 @@ from dataclasses import dataclass, field
 from mcp_rls import sql
 from mcp_rls.catalog import Column, Table
 from mcp_rls.compiler import expression as e
+from mcp_rls.harness.witness import VALUES
 
 NUMBERS = ("smallint", "integer", "bigint", "numeric", "real", "double precision", "money")
 TEXTS = ("text", "character varying", "character", "citext", "name")
 TIMES = ("date", "timestamp with time zone", "timestamp without time zone")
-_PLAIN = {
-    "boolean": "false",
-    "date": "current_date",
-    "timestamp with time zone": "now()",
-    "timestamp without time zone": "now()",
-    "time without time zone": "'12:00'",
-    "time with time zone": "'12:00+00'",
-    "interval": "'1 day'",
-    "json": "'{}'",
-    "jsonb": "'{}'",
-    "bytea": "'\\x00'",
-    "inet": "'127.0.0.1'",
-    "cidr": "'127.0.0.0/8'",
-    "macaddr": "'08:00:2b:01:02:03'",
-    "bit": "'1'",
-    "bit varying": "'1'",
-    "xml": "'<x/>'",
-    "tsvector": "''",
-    "tsquery": "'a'",
-    "point": "'(0,0)'",
-}
+_PLAIN = {**VALUES, "macaddr": "'08:00:2b:01:02:03'", "bit varying": "'1'", "tsquery": "'a'"}
 _OTHER = "mcp-rls-other"
 _FEW = 6  # values of one column, of each source
 
