@@ -214,10 +214,9 @@ def _patiently(attempt: Callable[[], None], patience: float, waiting: Progress |
         pause = min(2 * pause, _PAUSES[1])
 
 
-def _seconds(conn: Connection, lock_timeout: str) -> float:
-    """A lock_timeout ('300ms', '2s') as PostgreSQL reads it; 0 for no limit."""
+def _lock_timeout(conn: Connection) -> float:
+    """The transaction's lock_timeout in seconds, as PostgreSQL read it; 0 for no limit."""
     query = "select setting::float8 / 1000 from pg_settings where name = 'lock_timeout'"
-    conn.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
     found = conn.execute(query).fetchone()
     return float(found[0]) if found else 0.0
 
@@ -229,7 +228,7 @@ def _carry_out(
 
     All locks together are waited for no longer than `lock_timeout`: whoever reads the first table waits for the last.
     """
-    patience = _seconds(conn, lock_timeout)
+    patience = _lock_timeout(conn)
     until = time.monotonic() + patience
     for name in plan_.locked:
         left = max(1, int((until - time.monotonic()) * 1000)) if patience else 0
