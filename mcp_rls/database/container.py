@@ -28,7 +28,8 @@ sys.stdin.buffer.read()
 import docker
 client = docker.from_env()
 for _ in range(int(sys.argv[2])):
-    for container in client.containers.list(all=True, filters={"label": sys.argv[1]}):
+    # whatever goes between the list and a look at it is no matter
+    for container in client.containers.list(all=True, filters={"label": sys.argv[1]}, ignore_removed=True):
         try:
             container.remove(force=True, v=True)
         except docker.errors.APIError:

@@ -523,7 +523,8 @@ def _containers() -> set[str]:
 
     client = docker.from_env()
     try:
-        return {found.id for found in client.containers.list(all=True, filters={"label": container._LABEL})}
+        labelled = client.containers.list(all=True, filters={"label": container._LABEL}, ignore_removed=True)
+        return {found.id for found in labelled}
     finally:
         client.close()
 
