@@ -78,6 +78,7 @@ class Table:
     triggers: tuple[tuple[str, str], ...] = ()  # name, and the function it calls: 'schema.name'
     indexed: frozenset[str] = frozenset()  # columns that lead some index
     parents: tuple[TableName, ...] = ()  # partition of, or inherits from
+    sequences: tuple[TableName, ...] = ()  # that defaults of its columns take numbers from; none for an identity
     reached_by: frozenset[str] = frozenset()  # roles with SELECT/INSERT/UPDATE/DELETE, direct; 'public' for PUBLIC
 
     def column(self, name: str) -> Column | None:

@@ -13,6 +13,8 @@ is such that no object, for as long as it alone differs, admits more than in the
 8. RESTRICTIVE policies that go: the ceilings last
 9. functions and the schema that go: nothing calls them any more
 10. grants last: before the policies stand, a grant would expose every row
+
+Class roles are made before all that names them, and go at the very end.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from mcp_rls.compiler.ledger import INSTALL, UNINSTALL
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
 from mcp_rls.effect import Effect
-from mcp_rls.state import SCHEMA, Function, Policy, Privilege, State, Switches
+from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, State, Switches
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Plan:
         return tuple(o for o in self.operations if o.effect is Effect.OPENS)
 
 
+CLASS_ROLE = "mcp_rls: the clients of a class"  # the comment on each role that we made
 EXCLUSIVE = "ACCESS EXCLUSIVE"
 LOCK_TIMEOUT = "300ms"  # whoever wants to read waits behind a waiting ALTER POLICY, so it must not wait for long
 PATIENCE = 30.0  # seconds in which locks are asked for again and again
@@ -109,11 +112,12 @@ def by_table(actual: State, desired: State) -> list[tuple[str, Plan]] | None:
     would meet the new functions.
     """
     functions = {**actual.functions, **desired.functions}
-    first = plan(actual, replace(actual, installed=True, functions=functions, schemas=()))
+    roles = actual.class_roles | desired.class_roles
+    first = plan(actual, replace(actual, installed=True, functions=functions, class_roles=roles, schemas=()))
     tables = [(str(t), plan(_only(actual, t), _only(desired, t))) for t in sorted(_tables(actual) | _tables(desired))]
     if any(tables_plan for _, tables_plan in tables) and any(o.effect is Effect.OPENS for o in first.operations):
         return None
-    left = replace(desired, installed=True, functions=functions)
+    left = replace(desired, installed=True, functions=functions, class_roles=roles, grants=actual.grants)
     last = plan(left, replace(desired, schemas=()))
     ordered = sorted(tables, key=lambda step: bool(step[1].opens))
     return [("what policies call", first), *ordered, ("what nothing calls any more", last)]
@@ -141,7 +145,7 @@ def removed(actual: State) -> State:
     return State(
         policies={key: replace(p, source="") for key, p in kept.items()},
         switches=actual.switches,
-        privileges=actual.privileges | actual.revoked,
+        privileges=frozenset(p for p in actual.privileges | actual.revoked if p.role not in actual.class_roles),
     )
 
 
@@ -150,7 +154,7 @@ def script(desired: State) -> tuple[str, ...]:
     statements: list[str] = []
     holders: dict[TableName, set[str]] = {}
     for policy in desired.policies.values():
-        holders.setdefault(policy.table, set()).update(policy.roles)
+        holders.setdefault(policy.table, set()).update(set(policy.roles) - desired.class_roles)
     for table, switches in desired.switches.items():
         if switches.row_security:
             statements += sql.revoke_blind(table, ("public", *sorted(holders.get(table, set()) - {"public"})))
@@ -177,6 +181,7 @@ class _Difference:
 
     def steps(self) -> Iterator[Iterator[Operation]]:
         yield self.revokes()
+        yield self.new_class_roles()
         yield self.installation()
         yield self.functions()
         yield self.new(permissive=False)
@@ -188,6 +193,7 @@ class _Difference:
         yield self.gone_functions()
         yield self.removal()
         yield self.grants()
+        yield self.gone_class_roles()
         yield self.manifest()
 
     # --- the schema
@@ -283,12 +289,31 @@ class _Difference:
             words = f"{table}: {role} loses {', '.join(names)}"
             statement = sql.revoke(table, role, names)
             yield Operation((statement,), words, Effect.CLOSES, subject=f"table {table}", table=table)
+        for held in sorted(self.actual.grants - self.desired.grants):
+            words = f"{held.role} {_held_words(held, 'no longer ')}"
+            yield Operation((sql.revoke_usage(held),), words, Effect.CLOSES, subject=f"role {held.role}")
 
     def grants(self) -> Iterator[Operation]:
         for (table, role, grantable), names in _by_holder(self.desired.privileges - self.actual.privileges):
             words = f"{table}: {role} gets {', '.join(names)}" + (", and may pass it on" if grantable else "")
             statement = sql.grant(table, role, names, grantable=grantable)
             yield Operation((statement,), words, Effect.OPENS, subject=f"table {table}", table=table)
+        for held in sorted(self.desired.grants - self.actual.grants):
+            yield Operation(
+                (sql.grant_usage(held),), f"{held.role} {_held_words(held)}", Effect.OPENS, subject=f"role {held.role}"
+            )
+
+    # --- class roles
+
+    def new_class_roles(self) -> Iterator[Operation]:
+        for name in sorted(self.desired.class_roles - self.actual.class_roles):
+            words = f"make the role {name}, where the server has none"
+            yield Operation((sql.create_class_role(name, CLASS_ROLE),), words, Effect.NEITHER, subject=f"role {name}")
+
+    def gone_class_roles(self) -> Iterator[Operation]:
+        for name in sorted(self.actual.class_roles - self.desired.class_roles):
+            words = f"drop the role {name}, unless something depends on it"
+            yield Operation((sql.drop_class_role(name, CLASS_ROLE),), words, Effect.NEITHER, subject=f"role {name}")
 
     # --- the manifest
 
@@ -333,7 +358,15 @@ def _ledger(state: State) -> dict[str, tuple[str, str, str]]:
     """Object; its source, place and meaning."""
     things: list[Policy | Function] = [*state.functions.values(), *state.policies.values()]
     made = {thing.object: (thing.source, thing.place, thing.meaning) for thing in things}
-    return made | {p.object: ("revoked", "", "") for p in sorted(state.revoked)}
+    held = [*(f"class role {name}" for name in sorted(state.class_roles)), *(g.object for g in sorted(state.grants))]
+    noted = dict.fromkeys(held, ("granted", "", ""))
+    return made | noted | {p.object: ("revoked", "", "") for p in sorted(state.revoked)}
+
+
+def _held_words(held: Grant, no: str = "") -> str:
+    if held.kind == "role":
+        return f"may {no}become {held.name}"
+    return f"may {no}use the {held.kind} {held.name}"
 
 
 def _by_holder(privileges: Iterable[Privilege]) -> Iterator[tuple[tuple[TableName, str, bool], tuple[str, ...]]]:

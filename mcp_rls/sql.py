@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from mcp_rls.catalog import TableName
-from mcp_rls.state import SCHEMA, Function, Policy, Switches
+from mcp_rls.state import SCHEMA, Function, Grant, Policy, Switches
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 # Words that PostgreSQL can't take as a bare column or table name (manual, appendix C: reserved, and reserved but for
@@ -131,6 +131,63 @@ def revoke(name: TableName, holder: str, privileges: tuple[str, ...]) -> str:
 def grant(name: TableName, holder: str, privileges: tuple[str, ...], *, grantable: bool = False) -> str:
     option = " with grant option" if grantable else ""
     return f"grant {', '.join(privileges)} on table {table(name)} to {role(holder)}{option}"
+
+
+def create_class_role(name: str, comment: str) -> str:
+    """Makes the role where the server has none of that name: other databases may share it, and make it meanwhile."""
+    body = f"""
+begin
+  if not exists (select from pg_roles where rolname = {literal(name)}) then
+    create role {role(name)} nologin noinherit;
+    comment on role {role(name)} is {literal(comment)};
+  end if;
+exception when duplicate_object or unique_violation then null;
+end
+"""
+    return f"do {dollar(body)}"
+
+
+def drop_class_role(name: str, comment: str) -> str:
+    """Drops the role if we made it, and nothing in any database depends on it."""
+    body = f"""
+begin
+  if exists (select from pg_roles r where r.rolname = {literal(name)}
+             and shobj_description(r.oid, 'pg_authid') = {literal(comment)}
+             and not exists (select from pg_shdepend d
+                             where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid)) then
+    drop role {role(name)};
+  end if;
+end
+"""
+    return f"do {dollar(body)}"
+
+
+def grant_usage(held: Grant) -> str:
+    if held.kind != "role":
+        return f"grant usage on {_used(held)} to {role(held.role)}"
+    # from 16 on a member need not have the role's privileges before it takes the role
+    member = f"grant {role(held.name)} to {role(held.role)}"
+    body = f"""
+begin
+  if current_setting('server_version_num')::integer >= 160000 then
+    execute {literal(member + " with inherit false, set true")};
+  else {member};
+  end if;
+end
+"""
+    return f"do {dollar(body)}"
+
+
+def revoke_usage(held: Grant) -> str:
+    if held.kind == "role":
+        return f"revoke {role(held.name)} from {role(held.role)}"
+    return f"revoke usage on {_used(held)} from {role(held.role)}"
+
+
+def _used(held: Grant) -> str:
+    if held.kind == "schema":
+        return f"schema {ident(held.name)}"
+    return f"sequence {table(TableName(held.schema, held.name))}"
 
 
 def on_column(privilege: str, column: str) -> str:

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Literal
 
 from mcp_rls.catalog import TableName
 
@@ -116,6 +117,24 @@ class Privilege:
         return cls(TableName(schema, table), role, privilege, *rest)
 
 
+@dataclass(frozen=True, order=True)
+class Grant:
+    """What `role` may do beside privileges on tables: use a 'schema' or a 'sequence', or become the 'role' `name`."""
+
+    role: str
+    kind: Literal["schema", "sequence", "role"]
+    name: str
+    schema: str = ""  # of a sequence
+
+    @property
+    def object(self) -> str:
+        return "grant " + json.dumps([self.role, self.kind, self.name, *([self.schema] if self.schema else [])])
+
+    @classmethod
+    def named(cls, object_name: str) -> Grant:
+        return cls(*json.loads(object_name.removeprefix("grant ")))
+
+
 @dataclass(frozen=True)
 class State:
     """Everything of ours in one database, and the switches and token roles' grants of every covered table."""
@@ -128,6 +147,8 @@ class State:
     revoked: frozenset[Privilege] = frozenset()  # taken away by us, given back on the way down
     schemas: tuple[str, ...] = ()  # covered
     roles: tuple[str, ...] = ()  # that tokens arrive as
+    class_roles: frozenset[str] = frozenset()  # those of `roles` that stand for one class each; made by us if need be
+    grants: frozenset[Grant] = frozenset()  # what those hold beside `privileges`
     suspended: tuple[str, ...] = field(default=(), compare=False)  # tables whose policies are put away for a moment
     recorded: frozenset[str] = field(default=frozenset(), compare=False)  # objects in the manifest, there or not
 
@@ -145,12 +166,22 @@ class State:
             list(self.switches.values()),
             sorted(self.privileges),
             sorted(self.revoked),
+            *([sorted(self.class_roles), sorted(self.grants)] if self.class_roles else []),
         )
 
 
 def policy_name(rest: str) -> str:
     """'mcp_rls: <rest>' within PostgreSQL's 63 bytes; a longer one ends in a digest, so that two never meet."""
-    name = PREFIX + rest
+    return _within_63_bytes(PREFIX, rest)
+
+
+def class_role_name(class_name: str) -> str:
+    """'mcp_<class>' within PostgreSQL's 63 bytes. Roles belong to all databases of a server: one name, one role."""
+    return _within_63_bytes("mcp_", class_name)
+
+
+def _within_63_bytes(prefix: str, rest: str) -> str:
+    name = prefix + rest
     if len(name.encode()) <= 63:
         return name
     cut = name.encode()[:54].decode(errors="ignore")

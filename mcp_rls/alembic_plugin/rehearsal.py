@@ -143,7 +143,7 @@ class _Stage:
         )  # fmt: skip
 
     def state(self) -> State:
-        return read_state(self.raw, self.policies.schemas, self.policies.roles)
+        return read_state(self.raw, self.policies.schemas, self.policies.acting)
 
     def readers(self, columns: Iterable[tuple[TableName, str]]) -> set[tuple[TableName, str]]:
         """Our policies that read one of the columns."""

@@ -76,7 +76,7 @@ begin
 end
 """
     meaning = of_value(f"the person, the claim {'.'.join(claim.path)} as {claim.type}")
-    return h.function("person", "", claim.type, body, arguments="", execute=policies.roles, meaning=meaning)
+    return h.function("person", "", claim.type, body, arguments="", execute=policies.acting, meaning=meaning)
 
 
 def client(policies: PolicySet) -> Function:
@@ -90,7 +90,7 @@ end
 """
     paths = ", ".join(".".join(path) for path in policies.identity.client)
     meaning = of_value(f"the client, the claim {paths}")
-    return h.function("client", "", "text", body, arguments="", execute=policies.roles, meaning=meaning)
+    return h.function("client", "", "text", body, arguments="", execute=policies.acting, meaning=meaning)
 
 
 def client_text(policies: PolicySet) -> str:
@@ -124,7 +124,7 @@ end
         f"{set_type(definition)}[]",
         body,
         arguments="",
-        execute=policies.roles,
+        execute=policies.acting,
         place=place,
         settings=h.AUTHOR_SETTINGS,
         meaning=of_value(definition.query),

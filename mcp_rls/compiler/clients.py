@@ -7,8 +7,9 @@ from collections import deque
 
 from mcp_rls.compiler.identity import condition, identifier, table_name
 from mcp_rls.compiler.model import ClientClass, Registry, Scope
-from mcp_rls.compiler.schema import CLASS_NAME, SCOPE_NAME, MatchEntry, RegistryEntry
+from mcp_rls.compiler.schema import CLASS_NAME, SCOPE_NAME, ClassRolesEntry, MatchEntry, RegistryEntry
 from mcp_rls.compiler.shape import Draft, shown
+from mcp_rls.state import class_role_name
 
 ID_LENGTH = 2048  # a longer client id in a token is malformed
 SCOPE_LIMIT = 1000  # a chain of scopes that imply each other grows with the square of its length
@@ -31,6 +32,31 @@ def classes(draft: Draft) -> dict[str, ClientClass]:
         if entry.match is not None:
             found[name] = _class(draft, name, entry.match, entry.consent is not None)
     return found
+
+
+def class_roles(draft: Draft, known: dict[str, ClientClass], roles: tuple[str, ...]) -> dict[str, str]:
+    """The database role of each class, where the file asks for them."""
+    if not draft.file.class_roles:
+        return {}
+    names = {name: class_role_name(name) for name in known}
+    for name, role in names.items():
+        if role in roles or role in draft.file.trusted_roles:
+            message = f'the role of this class would be "{role}", which the file has another use for'
+            draft.key_error("bad-value", message, ("classes", name), "give the class another name")
+    return names
+
+
+def taken_by(draft: Draft) -> tuple[str, ...]:
+    """The login roles that may become a class role; on supabase PostgREST's, if the file doesn't say."""
+    entry = draft.file.class_roles
+    if not entry:
+        return ()
+    named = entry.taken_by if isinstance(entry, ClassRolesEntry) else None
+    if named is None:
+        return ("authenticator",) if draft.file.platform == "supabase" else ()
+    for index, name in enumerate(named):
+        identifier(draft, name, draft.document.span("class_roles", "taken_by", index))
+    return tuple(dict.fromkeys(named))
 
 
 def _class_name(draft: Draft, name: str) -> None:

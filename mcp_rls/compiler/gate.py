@@ -66,7 +66,7 @@ def gate(decision: Decision) -> Function:
         "integer",
         "\n".join(part for part in parts if part),
         arguments="name, jsonb",
-        execute=policies.roles,
+        execute=policies.acting,
         settings=h.AUTHOR_SETTINGS if decision.raw else "",
         meaning=of_gate(policies, decision.where),
     )

@@ -71,7 +71,7 @@ begin
   select e.object, e.source, coalesce(p.digest, ''), coalesce(p.tree, ''), e.place, e.facts
   from jsonb_to_recordset(entries) e(object text, source text, place text, facts jsonb)
   left join {SCHEMA}.printed(array(select i ->> 'object' from jsonb_array_elements(entries) i)) p on p.object = e.object
-  where p.object is not null or e.source = 'revoked'
+  where p.object is not null or e.source in ('revoked', 'granted')
   on conflict on constraint manifest_pkey do update
     set source = excluded.source, printed = excluded.printed, tree = excluded.tree, place = excluded.place,
         facts = coalesce(excluded.facts, manifest.facts);

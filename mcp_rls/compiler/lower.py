@@ -7,12 +7,13 @@ out of the planner's equivalence classes, so nothing in it can be swapped for a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, combinations
 
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
-from mcp_rls.compiler import claims, helpers, ledger, meaning
+from mcp_rls.compiler import claims, class_roles, helpers, ledger, meaning
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
 from mcp_rls.compiler.model import COMMANDS, Command
@@ -42,18 +43,19 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
     for table in resolved.tables:
         before = actual.switches.get(table.table, Switches(table.table, False, False))
         switches[table.table] = Switches(table.table, True, before.force or table.force)
-        ceilings = {c: _cases(resolved, table, c, _CASES[c]) for c in COMMANDS if table.clients}
-        entries = max([entries, *(len(found) for rules, _ in ceilings.values() for found in rules.values())])
-        made += [_ceiling(resolved, table, c, *case) for c, case in ceilings.items()]
-        if not ceilings:
-            made.append(_closed(resolved, table))
+        ceilings = _ceilings(resolved, table)
+        entries = max([entries, *(len(found) for c in ceilings for found in c.rules.values())])
+        made += [_ceiling(resolved, table, c) for c in ceilings]
+        made += _closed(resolved, table)
         if table.people is not None:
-            made += _people(resolved, table)
+            made += _people(resolved, table, ceilings)
         elif _keeps_people(table.table, actual):
             made.append(as_before(table.table, place(table.span)))
     covered = {t.table: t for t in resolved.tables}
     # a table that isn't covered any more keeps its people's rows, and gets back what was revoked there
     made += [p for p in actual.policies.values() if p.table not in covered and p.is_as_before]
+    own = class_roles.needs(resolved)
+    theirs = actual.class_roles | set(resolved.policies.class_roles.values())
     held = actual.privileges | frozenset(p for p in actual.revoked if _still_there(resolved.catalog, p))
     revoked = frozenset(p for p in held if _unwanted(resolved.policies.roles, covered.get(p.table), p))
     return State(
@@ -61,10 +63,12 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         functions={f.signature: f for f in _functions(resolved, made, entries)},
         policies={(p.table, p.name): p for p in made},
         switches=switches,
-        privileges=held - revoked,
+        privileges=frozenset(p for p in held - revoked if p.role not in theirs) | own.privileges,
         revoked=revoked,
         schemas=tuple(sorted(resolved.policies.schemas)),
-        roles=tuple(sorted(resolved.policies.roles)),
+        roles=tuple(sorted(resolved.policies.acting)),
+        class_roles=frozenset(resolved.policies.class_roles.values()),
+        grants=own.grants,
     )
 
 
@@ -123,7 +127,7 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
     optional = [
         claims.person(policies),
         claims.client(policies),
-        helpers.claim(policies.roles),
+        helpers.claim(policies.acting),
         *sets,
     ]
     text = " ".join([*(f"{p.using} {p.check}" for p in made), *(s.definition for s in sets), gate.definition])
@@ -142,29 +146,72 @@ def as_before(table: TableName, noted_at: str = "") -> Policy:
     ).sealed()
 
 
-def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Policy:
-    """For direct sessions only: clients meet no case."""
-    name = policy_name(f"{table.table.name} closed")
-    only = _case(resolved, table, {}, [])
-    roles = tuple(sorted(resolved.policies.roles))
-    return Policy(
-        table.table, name, False, "all", roles, only, only, place=place(table.span), meaning=meaning.NOBODY
-    ).sealed()
+@dataclass(frozen=True)
+class _Ceiling:
+    """What a table's ceiling on one command says: for all clients, or in a class role for its class alone."""
+
+    command: Command
+    rules: GateRules
+    cases: list[Case]
+    class_name: str = ""
+
+    @property
+    def ungated(self) -> bool:
+        """Whether no scope is asked for: a class role then says it all, if nothing else decides about its life."""
+        return self.rules == {self.class_name: [[1]]}
 
 
-def _ceiling(
-    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, rules: GateRules, cases: list[Case]
-) -> Policy:
-    name = policy_name(f"{table.table.name} {command}")
-    old = _case(resolved, table, rules, [c[0] for c in cases])
-    new = _case(resolved, table, rules, [c[1] for c in cases]) if command == "update" else old
-    using = None if command == "insert" else old
-    check = new if command in ("insert", "update") else None
-    roles = tuple(sorted(resolved.policies.roles))
-    spans = [r.span for r in table.clients if command in r.commands]
+def _ceilings(resolved: ResolvedPolicies, table: ResolvedTable) -> list[_Ceiling]:
+    policies = resolved.policies
+    if not table.clients:
+        return []
+    if not policies.class_roles:
+        return [_Ceiling(c, *_cases(resolved, table, c, policies.classes)) for c in COMMANDS]
+    named = [name for name in policies.classes if class_roles.touches(table, name)]
+    # a command without a rule has its ceiling too: PUBLIC may hold a privilege that no class role was granted
+    return [_Ceiling(c, *_cases(resolved, table, c, [name]), name) for name in named for c in COMMANDS]
+
+
+def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Iterator[Policy]:
+    """For direct sessions only, in the roles where no client has a ceiling of its own; a class role has no such."""
+    policies = resolved.policies
+    shut = [role for name, role in policies.class_roles.items() if not class_roles.touches(table, name)]
+    closed = {"closed": (tuple(sorted(policies.roles)), _case(resolved, table, {}, []))}
+    if table.clients and not policies.class_roles:
+        closed = {}
+    if shut:
+        closed["closed to classes"] = (tuple(sorted(shut)), "false")
+    for word, (roles, only) in closed.items():
+        name, at = policy_name(f"{table.table.name} {word}"), place(table.span)
+        policy = Policy(table.table, name, False, "all", roles, only, only, place=at, meaning=meaning.NOBODY)
+        yield policy.sealed()
+
+
+def _ceiling(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: _Ceiling) -> Policy:
+    policies, command, of = resolved.policies, ceiling.command, ceiling.class_name
+    name = policy_name(f"{table.table.name} {command}" + (f" by {of}" if of else ""))
+    old = _limit(resolved, table, ceiling, new=False)
+    new = _limit(resolved, table, ceiling, new=True) if command in ("insert", "update") else None
+    names = [of] if of else list(policies.classes)
+    roles = (policies.class_roles[of],) if of else tuple(sorted(policies.roles))
+    spans = [r.span for r in table.clients if command in r.commands and set(names) & set(r.who)]
     at = place(min(spans, default=table.span))
-    said = meaning.of_ceiling(resolved, table, command)
-    return Policy(table.table, name, False, command, roles, using, check, place=at, meaning=said).sealed()
+    said = meaning.of_ceiling(resolved, table, command, names)
+    using = None if command == "insert" else old
+    return Policy(table.table, name, False, command, roles, using, new, place=at, meaning=said).sealed()
+
+
+def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: _Ceiling, *, new: bool) -> str:
+    """The ceiling's expression over the old row, or the new one."""
+    at = -1 if new else 0  # a case of one part says the same of both
+    if not ceiling.class_name:
+        return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases])
+    if not ceiling.rules:
+        return "false"
+    if ceiling.ungated and class_roles.says_it_all(resolved.policies, ceiling.class_name):
+        condition = ceiling.cases[0][at]
+        return (_check if new else _using)(resolved, table, condition) or "false"
+    return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], direct=False)
 
 
 def _select_case(reads: list[ResolvedRule], _: list[ResolvedRule]) -> Case | None:
@@ -199,9 +246,9 @@ _CASES: dict[Command, CaseOf] = {
 
 
 def _cases(
-    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, case_of: CaseOf
+    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, names: Iterable[str]
 ) -> tuple[GateRules, list[Case]]:
-    """Rules for the gate, by class, and the row conditions of each case (case 1 first).
+    """Rules for the gate, for each of these classes, and the row conditions of each case (case 1 first).
 
     A token's open rules are those whose scopes it holds, so what matters is the union of scope sets that it holds:
     each union is one entry, the larger before the smaller, and the first that is held is the largest that is.
@@ -209,13 +256,13 @@ def _cases(
     numbers: dict[Case, int] = {}
     rules: GateRules = {}
     asked = {command} if command == "insert" else {command, "select"}
-    for name in resolved.policies.classes:
+    for name in names:
         mine = [r for r in table.clients if name in r.who and r.commands & asked]
         entries: list[Entry] = []
         for scopes in _unions({r.scopes for r in mine}):
             held = [r for r in mine if r.scopes <= scopes]
             reads = [r for r in held if "select" in r.commands]
-            case = case_of(reads, [r for r in held if command in r.commands])
+            case = _CASES[command](reads, [r for r in held if command in r.commands])
             if case is None or case[0] == e.FALSE:
                 continue
             entries.append((numbers.setdefault(case, len(numbers) + 1), scopes))
@@ -256,12 +303,14 @@ def _case(
     table: ResolvedTable,
     rules: dict[str, list[list[object]]],
     conditions: list[e.Expr],
+    *,
+    direct: bool = True,
 ) -> str:
-    """The ceiling's expression: true for a direct session, the open case's condition for a client, else false."""
+    """The ceiling's expression: true for a `direct` session, the open case's condition for a client, else false."""
     wrapped = not table.self_reading
     spell = claims.renderer(resolved.policies, wrapped=wrapped)
     call = f"{SCHEMA}.gate(current_user, {sql.literal(helpers.json_text(rules))}::jsonb)"
-    arms = [f"when {gates.DIRECT} then true"]
+    arms = [f"when {gates.DIRECT} then true"] if direct else []
     arms += [f"when {n} then {e.render(c, spell)}" for n, c in enumerate(conditions, start=1)]
     return "\n    ".join([f"case {f'(select {call})' if wrapped else call}", *arms, "else false", "end"])
 
@@ -269,11 +318,13 @@ def _case(
 # --- people -----------------------------------------------------------------------------------------------------------
 
 
-def _people(resolved: ResolvedPolicies, table: ResolvedTable) -> Iterable[Policy]:
+def _people(resolved: ResolvedPolicies, table: ResolvedTable, ceilings: list[_Ceiling]) -> Iterable[Policy]:
     """One permissive policy a command that some people rule allows."""
     assert table.people is not None
-    roles = tuple(sorted(resolved.policies.roles))
+    policies = resolved.policies
     for command in COMMANDS:
+        classes = [c.class_name for c in ceilings if c.class_name and c.command == command and c.rules]
+        roles = tuple(sorted([*policies.roles, *(policies.class_roles[name] for name in classes)]))
         rules = [r for r in table.people if command in r.commands]
         if rules:
             old, new = _conditions(command, rules)

@@ -22,10 +22,10 @@ EVERYBODY = json_text({"may": {"everybody": {"rules": [_ALL_ROWS], "sees": []}},
 NOBODY = json_text({"may": {}, "values": {}})
 
 
-def of_ceiling(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> str:
-    """What each class of clients may do by this table's ceiling on `command`."""
+def of_ceiling(resolved: ResolvedPolicies, table: ResolvedTable, command: Command, names: Iterable[str]) -> str:
+    """What each of these classes of clients may do by this table's ceiling on `command`."""
     may: dict[str, list[list[ResolvedRule]]] = {}
-    for name in resolved.policies.classes:
+    for name in names:
         mine = [r for r in table.clients if name in r.who]
         writes = [r for r in mine if command in r.commands]
         reads = [r for r in mine if "select" in r.commands] if command in ("update", "delete") else []

@@ -150,6 +150,22 @@ class PolicySet:
     doors: dict[str, str] = field(default_factory=dict)  # object -> reason
     accepted: dict[str, str] = field(default_factory=dict)  # key of a lint's finding -> reason
     trusted_roles: dict[str, str] = field(default_factory=dict)  # role -> reason
+    class_roles: dict[str, str] = field(default_factory=dict)  # class -> its role; empty: none has one
+    taken_by: tuple[str, ...] = ()  # who may become a class role
+
+    @property
+    def acting(self) -> tuple[str, ...]:
+        """Every role that a session can act in: those that all share, then one for each class that has its own."""
+        return (*self.roles, *self.class_roles.values())
+
+    def app_role(self, role: str = "") -> str:
+        """Where a person's own session arrives whose client arrives as `role`: a class role is for clients alone."""
+        bound = (known for known in self.roles if known not in self.anonymous)
+        return role if role in self.roles else next(bound, self.roles[0])
+
+    def role_of(self, class_name: str | None) -> str:
+        """The role that a token of that class arrives as."""
+        return self.class_roles.get(class_name or "", self.roles[0])
 
     def consent_required(self, class_name: str) -> bool:
         """Whether a live consent row is part of that class's life."""

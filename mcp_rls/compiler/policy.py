@@ -45,11 +45,8 @@ def _policies(document: Document | None, diagnostics: Diagnostics, partial: bool
 
 def _assembled(draft: Draft) -> PolicySet:
     identity.version(draft)
-    if draft.file.class_roles:
-        message = "a database role for each class isn't supported yet"
-        hint = "leave it out: the ceilings on the shared roles say the same"
-        draft.error("not-yet", message, ("class_roles",), hint)
     roles = identity.roles(draft)
+    classes = clients.classes(draft)
     return PolicySet(
         path=draft.document.path,
         platform=draft.file.platform or "postgres",
@@ -58,7 +55,7 @@ def _assembled(draft: Draft) -> PolicySet:
         roles=roles,
         anonymous=identity.anonymous(draft, frozenset(roles)),
         claims=identity.claims(draft),
-        classes=clients.classes(draft),
+        classes=classes,
         consent=identity.consent(draft),
         scopes=clients.scopes(draft),
         sets=tables.sets(draft),
@@ -66,6 +63,8 @@ def _assembled(draft: Draft) -> PolicySet:
         doors=tables.doors(draft),
         accepted=dict(draft.file.accepted),
         trusted_roles=identity.trusted_roles(draft, frozenset(roles)),
+        class_roles=clients.class_roles(draft, classes, roles),
+        taken_by=clients.taken_by(draft),
     )
 
 

@@ -18,7 +18,7 @@ from mcp_rls.compiler.absence import absence_in, gain_by_absence
 from mcp_rls.compiler.model import Command, Condition, PolicySet, Rule, TableRules
 from mcp_rls.compiler.predicate import parse
 from mcp_rls.compiler.raw import Names, split_tokens
-from mcp_rls.compiler.roles import check_roles
+from mcp_rls.compiler.roles import bound_to_shared, check_roles
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
 MAX_SCOPE_SETS = 8  # of one class on one table: the unions of them are written out
@@ -172,6 +172,8 @@ class _Resolver:
             self.people_wider(facts, rules.span)
         elif facts is not None:
             self.as_before(facts, rules.span)
+        if people is None and clients and facts is not None:
+            self.class_role_people(facts, rules.span)
         for class_name in self.policies.classes:
             mine = [r for r in clients if class_name in r.who]
             self.updates_within_select(mine, class_name)
@@ -283,6 +285,17 @@ class _Resolver:
                     "drop that policy, or keep the app's own with `people: existing`",
                     subject=f"table {facts.name}",
                 )
+
+    def class_role_people(self, facts: Table, span: Span) -> None:
+        """A session in a class role must meet what the app's policies say of its person."""
+        for policy, fault in bound_to_shared(self.policies, facts) if self.policies.class_roles else ():
+            self.diagnostics.error(
+                "class-role-people",
+                f'policy "{policy.name}" of table "{facts.name}" {fault}: a session in a class role doesn\'t meet it',
+                span,
+                "give the table people rules, or make the policy for PUBLIC and let it read claims alone",
+                subject=f"table {facts.name}",
+            )
 
     def _covers(self, roles: tuple[str, ...], role: str) -> bool:
         assert self.catalog is not None

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from mcp_rls.catalog import Catalog, Role, TableName
+from mcp_rls.catalog import Catalog, ForeignPolicy, Role, Table, TableName
 from mcp_rls.compiler.absence import covered
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
 
 def check_roles(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics) -> None:
-    """Adds unknown-role and unbound-role."""
+    """Adds unknown-role, unbound-role and class-role-unfit."""
     place = Span(policies.path)
-    bound = {*policies.roles, *policies.trusted_roles}
-    for name in sorted(bound - catalog.roles.keys()):
+    bound = {*policies.acting, *policies.trusted_roles}
+    for name in sorted({*policies.roles, *policies.trusted_roles, *policies.taken_by} - catalog.roles.keys()):
         diagnostics.error("unknown-role", f'role "{name}" does not exist', place, nearest(name, catalog.roles))
+    for class_name, role, fault in _unfit(policies, catalog):
+        message = f'the role "{role}" of class "{class_name}" {fault}'
+        hint = "take that from the role, or give the class another name"
+        diagnostics.error("class-role-unfit", message, policies.classes[class_name].span, hint, subject=f"role {role}")
     hint = "let tokens arrive as a role of their own, or set `force: true` on a table that its owner reads"
     for role, fault in _unruly(policies, catalog):
         message = f'token role "{role}" {fault}, so row security does not bind it'
@@ -63,3 +68,39 @@ def _unruly(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str]]:
 def _forced(policies: PolicySet, table: TableName) -> bool:
     rules = policies.tables.get(table)
     return rules is not None and rules.force
+
+
+# --- class roles ------------------------------------------------------------------------------------------------------
+
+_BY_ROLE = re.compile(
+    r"\b(current_user|current_role|session_user|user|getpgusername|pg_has_role|auth\.role)\b|'role'", re.IGNORECASE
+)
+
+
+def bound_to_shared(policies: PolicySet, table: Table) -> Iterator[tuple[ForeignPolicy, str]]:
+    """The app's permissive policies of the table that a session in a class role wouldn't meet as its person does."""
+    for policy in table.policies:
+        named = sorted({*policy.roles} & {*policies.roles})
+        text = f"{policy.using or ''} {policy.check or ''}"
+        said = _BY_ROLE.search(text)
+        if named:
+            yield policy, f"is for {', '.join(named)}"
+        elif said is not None:
+            yield policy, f"reads {said[0]}"
+
+
+def _unfit(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str, str]]:
+    """Class roles that exist and aren't fit for it: class, role, and what is wrong."""
+    for class_name, name in policies.class_roles.items():
+        role = catalog.roles.get(name)
+        if role is None:
+            continue
+        owned = sorted(str(t.name) for t in catalog.tables.values() if t.owner == name)
+        if role.superuser or role.bypass_rls:
+            yield class_name, name, "has BYPASSRLS or is a superuser"
+        elif role.login:
+            yield class_name, name, "can log in"
+        elif role.member_of:
+            yield class_name, name, f"is a member of {', '.join(sorted(role.member_of))}"
+        elif owned:
+            yield class_name, name, f'owns table "{owned[0]}"'

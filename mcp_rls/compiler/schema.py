@@ -324,6 +324,12 @@ class DoorEntry(Raw):
     reason: Text | None = Field(None, description="Why it may stay open to every client.")
 
 
+class ClassRolesEntry(Raw):
+    """A database role for each class of clients."""
+
+    taken_by: Texts | None = Field(None, description="Login roles that may become a class role, such as authenticator.")
+
+
 def _named(pattern: str) -> dict[str, Any]:
     return {"propertyNames": {"pattern": pattern}}
 
@@ -345,7 +351,10 @@ class PolicyFile(Raw):
         None,
         description="Roles in which a token with neither person nor client is left to the person policies.",
     )
-    class_roles: bool = Field(False, description="true: a database role for each class. Not yet available.")
+    class_roles: bool | ClassRolesEntry = Field(
+        False,
+        description="true, or who may take them: a database role for each class, mcp_<class>, to act in.",
+    )
     claims: dict[str, ClaimEntry] = Field(
         {},
         description="Further claims, used in conditions as token.<name>.",

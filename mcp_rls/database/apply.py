@@ -62,7 +62,7 @@ def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
         typecheck(conn, resolved, diagnostics)
     if resolved is None or diagnostics.has_errors:
         raise Invalid(diagnostics)
-    actual = read_state(conn, policies.schemas, policies.roles)
+    actual = read_state(conn, policies.schemas, policies.acting)
     if actual.suspended:
         tables = ", ".join(map(str, actual.suspended))
         raise Refused(f"{tables}: suspended; finish that migration, or run: select {SCHEMA}.resume()")
@@ -185,7 +185,7 @@ def _to_ourselves(conn: Connection, lock_timeout: str, patience: float, waiting:
 
 def take_note(conn: Connection, policies: PolicySet) -> list[str]:
     """Writes down anew what `drift` compares with, where nothing is pending; the objects that had changed."""
-    arguments = {"schemas": list(policies.schemas), "roles": list(policies.roles)}
+    arguments = {"schemas": list(policies.schemas), "roles": list(policies.acting)}
     query = f"""select coalesce(s.object, m.object)
         from ({SEEN_OF}) s full join (select * from {SCHEMA}.manifest where source = 'seen') m on m.object = s.object
         where s.facts is distinct from m.facts order by 1"""
@@ -193,7 +193,7 @@ def take_note(conn: Connection, policies: PolicySet) -> list[str]:
         _alone(conn)
         changed = [row[0] for row in conn.execute(query.encode(), arguments)]
         if changed:
-            conn.execute(sql.note(policies.schemas, policies.roles).encode())
+            conn.execute(sql.note(policies.schemas, policies.acting).encode())
     return changed
 
 
@@ -294,5 +294,5 @@ def _verify(conn: Connection, resolved: ResolvedPolicies) -> None:
 
 def _left(conn: Connection, resolved: ResolvedPolicies) -> str:
     """What is still to be done, in words; '' for nothing."""
-    actual = read_state(conn, resolved.policies.schemas, resolved.policies.roles)
+    actual = read_state(conn, resolved.policies.schemas, resolved.policies.acting)
     return "; ".join(o.words for o in plan(actual, lower(resolved, actual)).operations[:3])

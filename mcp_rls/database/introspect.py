@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.rows import dict_row
 
+from mcp_rls import sql
 from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function, Role, Table, TableName
 from mcp_rls.compiler.helpers import json_text
-from mcp_rls.state import PREFIX, SCHEMA, Policy, Privilege, State, Switches
+from mcp_rls.state import PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches
 from mcp_rls.state import Function as OurFunction
 
 Row = Mapping[str, Any]
@@ -36,6 +37,10 @@ select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, c
        (select array_agg(array[t.tgname::text, fn.nspname || '.' || f.proname] order by t.tgname) from pg_trigger t
         join pg_proc f on f.oid = t.tgfoid join pg_namespace fn on fn.oid = f.pronamespace
         where t.tgrelid = c.oid and not t.tgisinternal and fn.nspname <> 'pg_catalog') as triggers,
+       (select array_agg(distinct array[sn.nspname::text, s.relname::text]) from pg_attrdef d
+        join pg_depend k on k.classid = 'pg_attrdef'::regclass and k.objid = d.oid
+        join pg_class s on k.refclassid = 'pg_class'::regclass and s.oid = k.refobjid and s.relkind = 'S'
+        join pg_namespace sn on sn.oid = s.relnamespace where d.adrelid = c.oid) as sequences,
        (select array_agg(array[pn.nspname::text, p.relname::text]) from pg_inherits h
         join pg_class p on p.oid = h.inhparent join pg_namespace pn on pn.oid = p.relnamespace
         where h.inhrelid = c.oid) as parents
@@ -130,7 +135,22 @@ select n.nspname as schema, f.proname as name, pg_get_userbyid(f.proowner) as ow
 from pg_proc f join pg_namespace n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang
 join pg_roles r on r.oid = f.proowner where {_USER_SCHEMA}
 """
-_KEPT = ("policy ", "function ", "privilege ")  # what the manifest keeps for plans
+# who may take a role is said by the membership from 16 on; before, every member may
+_GRANTS = """
+select r.rolname as role, 'schema' as kind, n.nspname as name, '' as schema
+from pg_namespace n cross join aclexplode(n.nspacl) x join pg_roles r on r.oid = x.grantee
+where x.privilege_type = 'USAGE' and r.rolname = any ({roles})
+union all
+select r.rolname, 'sequence', c.relname, n.nspname
+from pg_class c join pg_namespace n on n.oid = c.relnamespace cross join aclexplode(c.relacl) x
+join pg_roles r on r.oid = x.grantee
+where c.relkind = 'S' and x.privilege_type = 'USAGE' and r.rolname = any ({roles})
+union all
+select u.rolname, 'role', r.rolname, ''
+from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member
+where coalesce((to_jsonb(m) ->> 'set_option')::boolean, true) and r.rolname = any ({roles})
+"""
+_KEPT = ("policy ", "function ", "privilege ", "class role ", "grant ")  # what the manifest keeps for plans
 _KINDS = {"r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table"}
 _COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
 _VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
@@ -215,6 +235,7 @@ def _table(
         triggers=tuple((name, function) for name, function in row["triggers"] or ()),
         indexed=frozenset(row["indexed"] or ()),
         parents=tuple(sorted(_names(row["parents"]))),
+        sequences=tuple(sorted(_names(row["sequences"]))),
         reached_by=frozenset(p["role"] for p in privileges),
     )
 
@@ -276,6 +297,9 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         conn.execute(_PIN)
         installed = bool(_rows(conn, f"select from pg_class where oid = to_regclass('{SCHEMA}.manifest')"))
         manifest, printed = _manifest(conn) if installed else ({}, {})
+        classes = _class_roles(conn, manifest)
+        token_roles |= classes
+        held = _rows(conn, _GRANTS.format(roles=sql.array(tuple(sorted(classes))))) if classes else []
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _POLICIES)
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
         conn.execute("select set_config('search_path', %s, true)", path)
@@ -308,6 +332,9 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         revoked=frozenset(Privilege.named(row["object"]) for row in manifest.values() if row["source"] == "revoked"),
         schemas=tuple(sorted(covered)) if installed else (),
         roles=tuple(sorted(token_roles - {"public"})) if installed else (),
+        class_roles=classes,
+        # who else may become a class role is no business of ours
+        grants=frozenset(g for g in (Grant(**h) for h in held) if g.kind != "role" or g.object in manifest),
         suspended=tuple(
             sorted(o.removeprefix("suspended ") for o, r in manifest.items() if r["source"] == "suspended")
         ),
@@ -321,6 +348,15 @@ def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, 
     known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed(text[])')")
     printed = _rows(conn, f"select object, digest, tree from {SCHEMA}.printed(null)") if known else []
     return {r["object"]: r for r in recorded}, {p["object"]: p for p in printed}
+
+
+def _class_roles(conn: psycopg.Connection[Any], manifest: Mapping[str, Row]) -> frozenset[str]:
+    """The class roles that were noted and are there."""
+    noted = tuple(o.removeprefix("class role ") for o in manifest if o.startswith("class role "))
+    if not noted:
+        return frozenset()
+    there = _rows(conn, f"select rolname as name from pg_roles where rolname = any ({sql.array(noted)})")
+    return frozenset(row["name"] for row in there)
 
 
 def _our_function(row: Row) -> OurFunction:

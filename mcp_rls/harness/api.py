@@ -63,14 +63,14 @@ class Rls:
         if class_ is not None and client is not None:
             raise ValueError("a token has a class or a client, not both")
         _known("class", class_, policies.classes)
-        _known("role", role, policies.roles)
+        _known("role", role, policies.acting)
         for claim in claims or {}:
             _known("claim", claim, policies.claims)
         named = person in self.people if isinstance(person, str) else False
         actor = client or class_ or ("the app" if person is not None else "nobody")
         spec = TokenSpec(
             name=name or (f"{person} via {actor}" if person is not None else actor),
-            role=role or policies.roles[0],
+            role=role or "",
             person=str(person) if named else "",
             sub=self.people[str(person)] if named else person,
             class_name=class_,

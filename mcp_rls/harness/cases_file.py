@@ -182,15 +182,15 @@ class _Builder:
             hint = "`class` makes up a client of that class, `client` is one by its id"
             message = "a token has a class or a client, not both"
             self.error("bad-value", message, (*path, "client"), hint, key=True)
-        if shape.role is not None and shape.role not in self.policies.roles:
-            self.unknown("role", "role", shape.role, (*path, "role"), self.policies.roles)
+        if shape.role is not None and shape.role not in self.policies.acting:
+            self.unknown("role", "role", shape.role, (*path, "role"), self.policies.acting)
         for claim in shape.claims:
             if claim not in self.policies.claims:
                 hint = "declare it under `claims:` in the policy file, or use `raw`"
                 self.unknown("claim", "claim", claim, (*path, "claims", claim), self.policies.claims, hint, key=True)
         return TokenSpec(
             name=name,
-            role=shape.role or self.policies.roles[0],
+            role=shape.role or "",
             person=shape.person or "",
             sub=people.get(shape.person) if shape.person is not None else None,
             class_name=shape.class_,

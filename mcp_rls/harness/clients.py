@@ -48,9 +48,11 @@ def enter(stage: Stage, spec: TokenSpec) -> Bearer:
     found = None
     if identity.kind == "client" and identity.client is not None:
         found = class_of(stage, identity.client)
+    role = spec.role or stage.policies.role_of(found)
+    claims = claims_text(stage.policies, spec, client, role)
     if found is not None and spec.consent and stage.policies.consent_required(found):
         _bring_consent(stage, spec, identity, brought, notes)
-    bearer = Bearer(spec, claims, identity, found, frozenset(brought), tuple(notes))
+    bearer = Bearer(spec, claims, identity, role, found, frozenset(brought), tuple(notes))
     stage.act(bearer)
     return bearer
 

@@ -34,7 +34,7 @@ def run_hostile(conn: Connection, policies: PolicySet, suite: Suite, only: Itera
     if diagnostics.has_errors:
         raise Invalid(diagnostics)
     tally = Tally()
-    with open_stage(conn, policies, catalog, frozenset(policies.roles)) as stage:
+    with open_stage(conn, policies, catalog, frozenset(policies.acting)) as stage:
         stage.insert_fixtures(suite.fixtures, suite.span)
         for spec in suite.tokens.values():
             if (only is None or spec.name in only) and is_client_token(policies, spec):
@@ -49,7 +49,7 @@ def _vary(stage: Stage, suite: Suite, spec: TokenSpec, tally: Tally) -> None:
     with stage.more_rows():
         probe = Probe(stage.conn, stage.covered)
         life = RowsLife(probe, policies)
-        holder = judge(policies, life, bearer.claims, spec.role)
+        holder = judge(policies, life, bearer.claims, bearer.role)
         if not holder.live:
             return  # nothing comes near what is nothing itself
         fields = [
@@ -60,7 +60,7 @@ def _vary(stage: Stage, suite: Suite, spec: TokenSpec, tally: Tally) -> None:
         attack = Attack(arena, life, tally)
         people = {f"the person {name}": str(sub) for name, sub in suite.people.items() if name != spec.person}
         clients = {f"the client of {t.name}": t.client for t in suite.tokens.values() if t.client}
-        base = Principal(spec.name, "", spec.role, bearer.claims, "", holder.class_name or "")
+        base = Principal(spec.name, "", bearer.role, bearer.claims, "", holder.class_name or "")
         attack.vary(base, {**people, **clients})
         attack.settle()
         tally.tries += probe.tries

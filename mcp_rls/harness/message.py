@@ -60,7 +60,7 @@ def token_facts(policies: PolicySet, bearer: Bearer) -> list[str]:
     else:
         parts.append("no client" if identity.kind == "nobody" else "no valid client")
     parts += _scope(policies, spec)
-    parts.append(f"role {spec.role}")
+    parts.append(f"role {bearer.role}")
     claims = bearer.claims or "(none)"
     return [f"{spec.name}: {', '.join(parts)}", f"claims {claims}", *(f"brought {n}" for n in bearer.notes)]
 

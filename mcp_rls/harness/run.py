@@ -79,7 +79,7 @@ def open_runner(
     diagnostics = check_suite(suite, catalog)
     if diagnostics.has_errors:
         raise Invalid(diagnostics)
-    roles = frozenset(token.role for token in suite.tokens.values())
+    roles = frozenset(t.role or policies.roles[0] for t in suite.tokens.values()) | {*policies.class_roles.values()}
     with open_stage(conn, policies, catalog, roles, watcher) as stage:
         stage.insert_fixtures(suite.fixtures, suite.span)
         yield Runner(stage, suite)
@@ -139,7 +139,8 @@ class Runner:
         performed = trials.perform(self.stage, case)
         self._inserted.setdefault(case.number, performed.new)  # as it was when nothing was altered yet
         matched = trials.matched(self.stage, table, case) if case.command in ("update", "delete") else ()
-        scene = Scene(table, frozenset(there), expected, frozenset(matched), _brought(bearer, table.name))
+        brought, ungranted = _brought(bearer, table.name), _ungranted(self.policies, bearer, case)
+        scene = Scene(table, frozenset(there), expected, frozenset(matched), brought, ungranted)
         finding = judge(case, performed.observation, scene)
         outcome = CellOutcome(case.command, finding, performed.observation)
         if finding.verdict is Verdict.PASSED and (twin := blind_twin(self.stage, case, scene)):
@@ -265,6 +266,13 @@ class Runner:
 
 def _brought(bearer: Bearer, table: TableName) -> frozenset[Key]:
     return frozenset(key for name, key in bearer.brought if name == table)
+
+
+def _ungranted(policies: PolicySet, bearer: Bearer, case: Case) -> bool:
+    """Whether the token acts in the role of a class that has no rule for this, and so no privilege."""
+    of = next((name for name, role in policies.class_roles.items() if role == bearer.role), None)
+    rules = (r for r in policies.client_rules(case.table) if case.command in r.commands)
+    return of is not None and not any(of in rule.who for rule in rules)
 
 
 def _untried(check: Check, expected: str, problem: CannotTest | psycopg.Error) -> CheckResult:

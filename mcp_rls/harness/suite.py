@@ -25,7 +25,7 @@ class TokenSpec:
     """A token to be made for the run. A token without `class_name` and `client` is one of the app itself."""
 
     name: str
-    role: str
+    role: str = ""  # '': that of its class, where classes have roles; else the first of the file
     person: str = ""  # how the file calls the person
     sub: Sub | None = None
     class_name: str | None = None  # a client of that class is made up

@@ -38,13 +38,10 @@ class Bearer:
     spec: TokenSpec
     claims: str  # '': no claims at all
     identity: Identity
+    role: str
     class_name: str | None = None  # None: a client of no class
     brought: frozenset[tuple[TableName, tuple[str, ...]]] = frozenset()  # table and key
     notes: tuple[str, ...] = ()  # what was made up or brought, for messages
-
-    @property
-    def role(self) -> str:
-        return self.spec.role
 
     def tried(self, policies: PolicySet) -> bool:
         """Whether the ceilings bind it, so that all it isn't given by a case must be denied."""
@@ -55,7 +52,7 @@ def is_bound(policies: PolicySet, kind: Kind, role: str) -> bool:
     return kind == "client" or (kind == "nobody" and role not in policies.anonymous)
 
 
-def claims_text(policies: PolicySet, spec: TokenSpec, client: str | None) -> str:
+def claims_text(policies: PolicySet, spec: TokenSpec, client: str | None, role: str = "") -> str:
     """The claims of `spec` as the text of request.jwt.claims; `client` is the client id that it has, if any."""
     if isinstance(spec.raw, str):
         return spec.raw
@@ -68,7 +65,7 @@ def claims_text(policies: PolicySet, spec: TokenSpec, client: str | None) -> str
         scope = spec.scope
         _put(document, identity.scope, scope if isinstance(scope, str) else list(scope))
     if policies.platform != "postgres":  # PostgREST and Supabase take the role from this claim
-        document["role"] = spec.role
+        document["role"] = role or spec.role or policies.role_of(spec.class_name)
     for name, value in spec.claims.items():
         _put(document, policies.claims[name].path, value)
     if spec.raw:
@@ -97,7 +94,7 @@ def is_client_token(policies: PolicySet, spec: TokenSpec) -> bool:
     text = claims_text(policies, spec, expected_client(policies, spec))
     if spec.class_name is not None and not spec.raw:
         return True
-    return is_bound(policies, identify(policies, text).kind, spec.role)
+    return is_bound(policies, identify(policies, text).kind, spec.role or policies.roles[0])
 
 
 def identify(policies: PolicySet, text: str) -> Identity:

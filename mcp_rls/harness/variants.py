@@ -41,7 +41,7 @@ def variants(policies: PolicySet, claims: str, role: str, others: Mapping[str, s
             made.setdefault((text, role), Variant(name, text, role))
     for name, spoil in _TEXTS.items():
         made.setdefault((spoil(claims), role), Variant(name, spoil(claims), role))
-    for other in policies.roles:
+    for other in policies.acting:
         if other != role:
             made.setdefault((claims, other), Variant(f"it arrives as {other}", claims, other))
     yield from made.values()

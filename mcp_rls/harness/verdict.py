@@ -126,6 +126,7 @@ class Scene:
     expected: tuple[Key, ...] = ()
     matched: frozenset[Key] = frozenset()
     brought: frozenset[Key] = frozenset()  # the token's own rows: seen or not, no case speaks of them
+    ungranted: bool = False  # the token acts in a class role, which is granted nothing where its class has no rule
 
 
 def judge(case: Case, observation: Observation, scene: Scene) -> Finding:
@@ -161,6 +162,8 @@ def _judge_sees(case: Case, observation: Observation, scene: Scene) -> Finding:
     if observation.refused_by_grant:
         if expected:
             return failed("DENIED", f"{case.token} can't read {case.table} for want of a grant", scene.expected)
+        if scene.ungranted:
+            return Finding()
         return failed("WRONG REASON", f"{case.token} sees nothing for want of a grant: no policy was asked")
     seen = set(observation.keys) - (scene.brought - expected)
     leaked = [k for k in observation.keys if k in seen - expected]
@@ -183,6 +186,8 @@ def _judge_changes(case: Case, observation: Observation, scene: Scene) -> Findin
         sentence = f"the {case.command} by {case.token} was {observation}"
         if expected:
             return failed("DENIED", sentence, scene.expected)
+        if observation.refused_by_grant and scene.ungranted:
+            return Finding()
         word = "policy" if observation.refused_by_policy else "grant"
         return failed("WRONG REASON", f"{sentence}; expected it to find no row (else say `refused: {word}`)")
     verb = f"{case.command}s"
@@ -199,7 +204,7 @@ def _judge_refused(case: Case, observation: Observation, scene: Scene) -> Findin
     if case.command in ("update", "delete") and not scene.matched:
         return failed("VACUOUS", f"no row of {case.table} meets the case's `where`, so nothing was refused")
     met = {
-        "policy": observation.refused_by_policy,
+        "policy": observation.refused_by_policy or (observation.refused_by_grant and scene.ungranted),
         "grant": observation.refused_by_grant,
         "constraint": bool(observation.constraint),
         None: False,

@@ -104,7 +104,7 @@ class Workshop:
         conn, policies = self.connection(project), self.policies(project.policies)
         self.let_go()
         catalog = self._keep(("catalog", project), lambda: read_catalog(conn))
-        with open_stage(conn, policies, catalog, frozenset(policies.roles), self._gathering(project)) as stage:
+        with open_stage(conn, policies, catalog, frozenset(policies.acting), self._gathering(project)) as stage:
             yield stage
 
     def _gathering(self, project: Project) -> Gathering | None:

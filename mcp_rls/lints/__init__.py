@@ -64,7 +64,7 @@ class World:
         security and are bound by it; failing those, all that hold one on any table, but for superusers and the like.
         """
         if self.policies is not None:
-            return self.policies.roles
+            return self.policies.acting
         policed = [t for t in self.tables if t.row_security]
         return self._holders(policed) or self._holders(self.tables)
 

@@ -44,11 +44,11 @@ class Gathering:
 
     def begin(self, stage: Stage) -> None:
         """Puts the stand-ins in place. Raises: CannotTest, Invalid."""
-        facts = [stage.facts(role) for role in self.policies.roles]  # as they are without stand-ins
+        facts = [stage.facts(role) for role in self.policies.acting]  # as they are without stand-ins
         try:
             twins = self._twins or self._prepare(stage, facts)
             record.require_room(stage.conn, twins.numbers)
-            run(stage.conn, *record.recorder(stage.conn, self.policies.roles), *twins.statements)
+            run(stage.conn, *record.recorder(stage.conn, self.policies.acting), *twins.statements)
         except psycopg.Error as error:
             raise CannotTest(
                 f"coverage replaces the policies until its transaction is rolled back: {one_line(error)}\n"
@@ -74,7 +74,7 @@ class Gathering:
         resolved = resolve(self.policies, stage.catalog, diagnostics)
         if resolved is None or diagnostics.has_errors:
             raise Invalid(diagnostics)
-        actual = read_state(stage.conn, self.policies.schemas, self.policies.roles)
+        actual = read_state(stage.conn, self.policies.schemas, self.policies.acting)
         pending = plan(actual, lower(resolved, actual)).operations
         if pending:
             raise CannotTest(f"coverage is of policies in force, and the database lacks some: {pending[0].words}")

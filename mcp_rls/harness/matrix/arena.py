@@ -118,14 +118,14 @@ class Arena:
 
     def own(self, role: str, claims: str) -> Sight:
         """What the same person's own session, in the app, is seen to do."""
-        session = (role, twin(self.policies, claims))
+        session = (self.policies.app_role(role), twin(self.policies, claims))
         if session not in self._own:
             self._own[session] = self.ask(*session)
         return self._own[session]
 
     def own_moves(self, role: str, claims: str, moves: Mapping[TableName, Iterable[Move]]) -> None:
         """Adds to what is known of the person's own session what becomes of these moves; learns what they make."""
-        session = (role, twin(self.policies, claims))
+        session = (self.policies.app_role(role), twin(self.policies, claims))
         known = self.own(role, claims)
         left = {n: [m for m in some if (m.form, m) not in known[n]] for n, some in moves.items()}
         for name, seen in self.ask_moves(*session, left).items():

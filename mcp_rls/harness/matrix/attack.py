@@ -106,6 +106,8 @@ class Attack:
 
     def _try(self, base: Principal, variant: Variant, own: Sight, valid: Sight) -> None:
         holder = judge(self.policies, self.life, variant.claims, variant.role)
+        if holder.by_role:
+            return  # who may take that role may do what its class may
         sight = self.arena.ask(variant.role, variant.claims, variant.settings, copies=self._copies, blind=self._blind)
         label = ", ".join(filter(None, (base.label, f"but {variant.name}")))
         token = HostileToken(

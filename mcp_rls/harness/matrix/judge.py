@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, Protocol
 
+from mcp_rls.compiler.class_roles import says_it_all
 from mcp_rls.compiler.model import Claim, ClaimPath, ClientClass, PolicySet
 from mcp_rls.harness.matrix.language import Binding
 
@@ -41,6 +42,7 @@ class Holder:
     class_name: str | None = None
     scopes: frozenset[str] = frozenset()  # effective, closed under `implies`
     why: str = ""
+    by_role: bool = False  # its class role alone makes it one of the class; its claims say something else
 
     @property
     def unlimited(self) -> bool:
@@ -62,6 +64,25 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}
 
 def judge(policies: PolicySet, life: Life, claims: str, role: str) -> Holder:
     """What the token is and may hold."""
+    of = next((name for name, own in policies.class_roles.items() if own == role), None)
+    if of is not None:
+        return _in_class_role(policies, life, claims, role, of)
+    holder = _in_shared_role(policies, life, claims, role)
+    apart = bool(policies.class_roles) and holder.live
+    return replace(holder, scopes=frozenset(), why="its clients act in roles of their own") if apart else holder
+
+
+def _in_class_role(policies: PolicySet, life: Life, claims: str, role: str, of: str) -> Holder:
+    """The role says the class; where more than that decides, the token must agree."""
+    holder = _in_shared_role(policies, life, claims, role)
+    if holder.class_name == of and holder.live:
+        return holder
+    alone = says_it_all(policies, of)
+    why = "" if alone else holder.why or f"its client isn't of the class {of}"
+    return Holder("client", role, holder.binding, of, frozenset(), why, alone)
+
+
+def _in_shared_role(policies: PolicySet, life: Life, claims: str, role: str) -> Holder:
     try:
         document = parsed(claims) if claims else {}
     except Malformed as reason:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal
 
+from mcp_rls.compiler.class_roles import says_it_all
 from mcp_rls.compiler.model import ClientClass, PolicySet
 from mcp_rls.harness.matrix.people import ANN, BOB, PLACES, STRANGER, Cast
 
@@ -62,8 +63,7 @@ class Principals:
         self.people = people
         self.deciding = deciding
         self.everything = tuple(policies.scopes)
-        bound = [role for role in policies.roles if role not in policies.anonymous]
-        self.role = (bound or list(policies.roles))[0]
+        self.role = policies.app_role()
 
     def all(self) -> tuple[Principal, ...]:
         """Every token, those of the app first."""
@@ -90,7 +90,9 @@ class Principals:
             if c.name in self.people.clients:
                 yield from self._of_class(c)
             else:
-                yield Principal(c.name, "", self.role, "", ANN, c.name)  # of a class that nobody can be made up for
+                yield Principal(
+                    c.name, "", self._role_of(c.name), "", ANN, c.name
+                )  # of a class that nobody can be made up for
 
     def _of_class(self, c: ClientClass) -> Iterator[Principal]:
         sets = self.scope_sets(c.name)
@@ -109,16 +111,20 @@ class Principals:
         for column in self.deciding.get(c.name, ()):
             label = f"registration dead by {column}"
             yield self._altered(c.name, fullest, "dead registration", label, column=column)
-        yield Principal(
-            c.name, "no person", self.role, self._claims(None, self.people.clients[c.name], fullest), "", c.name
-        )
+        if c.name in self.policies.class_roles and says_it_all(self.policies, c.name):
+            return
+        claims = self._claims(None, self.people.clients[c.name], fullest, self._role_of(c.name))
+        yield Principal(c.name, "no person", self._role_of(c.name), claims, "", c.name)
+
+    def _role_of(self, class_name: str) -> str:
+        return self.policies.class_roles.get(class_name, self.role)
 
     def client(self, person: str, class_name: str, scopes: tuple[str, ...], role: str = "") -> Principal:
         """A live client of the class, acting for the person."""
         client = self.people.clients[class_name]
         label = " ".join(scopes) or ("no scope" if self.everything else "")
         change = Change("", class_name, scopes) if self.policies.identity.scope is None else Change()
-        acting = role or self.role
+        acting = role or self._role_of(class_name)
         label = ", ".join(filter(None, (label, role)))
         return Principal(
             class_name, label, acting, self._claims(person, client, scopes, acting), person, class_name, change
@@ -134,9 +140,10 @@ class Principals:
         column: str = "",
     ) -> Principal:
         """A token with all scopes that are of use to its class, and one thing missing."""
-        claims = self._claims(ANN, self.people.clients[class_name], scopes)
+        role = self._role_of(class_name)
+        claims = self._claims(ANN, self.people.clients[class_name], scopes, role)
         change = Change(kind, class_name, words, column)
-        return Principal(class_name, label, self.role, claims, ANN, class_name, change)
+        return Principal(class_name, label, role, claims, ANN, class_name, change)
 
     def stranger(self, role: str) -> Principal:
         """A client of no class, with every scope that there is."""
@@ -155,9 +162,17 @@ class Principals:
             if role != self.role:
                 yield self.direct(ANN, role)
                 yield self.stranger(role)
+            if role != self.role or self.policies.class_roles:
                 for c in self.policies.classes.values():
                     if c.name in self.people.clients:
-                        yield self.client(ANN, c.name, self.scope_sets(c.name)[-1], role)
+                        yield self._in_role(c.name, role)
+
+    def _in_role(self, class_name: str, role: str) -> Principal:
+        """A client of the class, with all scopes, in a role that others share; nobody where classes have their own."""
+        client = self.client(ANN, class_name, self.scope_sets(class_name)[-1], role)
+        if not self.policies.class_roles:
+            return client
+        return replace(client, group=NOBODY, label=f"client of {class_name}, {role}", class_name="")
 
     # --- scopes ---
 

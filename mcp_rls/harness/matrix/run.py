@@ -68,7 +68,7 @@ def run_matrix(
     Raises: CannotTest when a run would prove nothing.
     """
     begun = time.perf_counter()
-    with open_stage(conn, policies, catalog or read_catalog(conn), frozenset(policies.roles)) as stage:
+    with open_stage(conn, policies, catalog or read_catalog(conn), frozenset(policies.acting)) as stage:
         matrix = MatrixRun(stage, policies, options, progress).result()
         return replace(matrix, seconds=time.perf_counter() - begun)
 
@@ -234,7 +234,7 @@ class MatrixRun:
     def reference(self, principal: Principal) -> str:
         """The claims of the person's own session to hold against: the token's person, else the first."""
         person = principal.person if principal.person in PEOPLE else ANN
-        return self.principals.direct(person, principal.role).claims
+        return self.principals.direct(person, self.policies.app_role(principal.role)).claims
 
     def _own_moves(self, tried: list[Tried]) -> None:
         """What the people's own sessions make of all that their clients tried; and what the rules say of it."""
@@ -254,7 +254,7 @@ class MatrixRun:
             if one.trouble:
                 yield from (Cell(number, name, c, Verdict.UNDECIDED, why=one.trouble) for c in COMMANDS)
                 continue
-            granted = role == self.principals.role
+            granted = role in (self.principals.role, *self.policies.class_roles.values())
             verdicts = judged(meaning, one.holder, one.sight[name], own[name], granted=granted)
             for command, verdict in verdicts.items():
                 findings.add(number, one, name, verdict)

@@ -96,9 +96,9 @@ class Completion:
         case = Case(0, check.token, check.command, check.table, Expectation("changes"))
         if check.command == "select":
             return [case_line(case, {"sees": [key_value(table, key) for key in result.keys]})]
-        enter(self.stage, suite.tokens[check.token])
+        role = enter(self.stage, suite.tokens[check.token]).role
         there = self.stage.snapshot(table)
-        reach = self.stage.facts(suite.tokens[check.token].role).reach[table.name]
+        reach = self.stage.facts(role).reach[table.name]
         column = neutral_column(table, reach)
         lines = []
         for key in result.keys:

@@ -132,7 +132,7 @@ def read_original(stage: Stage, suite: Suite) -> Original:
         raise CannotTest(f"the database doesn't hold what {stage.policies.path} compiles to: {words}")
     tables = covered_tables(stage.policies, prepared.catalog)
     domains = read_domains(stage.conn, prepared.catalog.tables.values())
-    roles = {role: stage.facts(role) for role in stage.policies.roles}
+    roles = {role: stage.facts(role) for role in stage.policies.acting}
     values = {t.name: _values(prepared.resolved, t.name, domains.get(t.name, {}), suite) for t in tables}
     return Original(prepared.resolved, prepared.actual, prepared.desired, domains, roles, values)
 
