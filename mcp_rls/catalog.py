@@ -119,6 +119,7 @@ class Catalog:
     roles: dict[str, Role] = field(default_factory=dict)
     functions: dict[str, tuple[Function, ...]] = field(default_factory=dict)  # 'schema.name' -> overloads
     schemas: frozenset[str] = frozenset()
+    class_roles: frozenset[str] = frozenset()  # roles of classes that the last plan made, as its manifest says
 
     def in_schema(self, schema: str) -> tuple[Table, ...]:
         return tuple(t for n, t in sorted(self.tables.items()) if n.schema == schema)

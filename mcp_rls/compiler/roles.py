@@ -26,7 +26,8 @@ def check_roles(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics)
         message = f'token role "{role}" {fault}, so row security does not bind it'
         diagnostics.error("unbound-role", message, place, hint, subject=f"role {role}")
     hint = "list it under `roles`, revoke its grants, or say under `trusted_roles` why it may"
-    for role, reached in _unbound(policies, catalog, bound):
+    # the role of a class that is no more is bound until the plan takes all away from it
+    for role, reached in _unbound(policies, catalog, bound | catalog.class_roles):
         more = f" and {len(reached) - 1} more" if len(reached) > 1 else ""
         message = f'role "{role}" reaches table "{reached[0]}"{more}, and no ceiling binds it'
         diagnostics.error("unbound-role", message, place, hint, subject=f"role {role}")

@@ -38,7 +38,8 @@ CLAIM_TYPE_ALIASES = {
     "bool": "boolean",
 }
 
-WORD, LIST, MAPPING = (
+SWITCH, WORD, LIST, MAPPING = (
+    "|switch",
     "|word",
     "|list",
     "|mapping",
@@ -51,8 +52,8 @@ def expected(what: str, code: str = "wrong-type") -> PydanticCustomError:
 
 
 def _kind(value: object) -> str | None:
-    if isinstance(value, str):
-        return WORD
+    if isinstance(value, str | bool):
+        return WORD if isinstance(value, str) else SWITCH
     return LIST if isinstance(value, list) else MAPPING if isinstance(value, dict) else None
 
 
@@ -330,6 +331,12 @@ class ClassRolesEntry(Raw):
     taken_by: Texts | None = Field(None, description="Login roles that may become a class role, such as authenticator.")
 
 
+ClassRoles = Annotated[
+    Annotated[bool, Tag(SWITCH)] | Annotated[ClassRolesEntry, Tag(MAPPING)],
+    _either("true, false or {taken_by: [...]}"),
+]
+
+
 def _named(pattern: str) -> dict[str, Any]:
     return {"propertyNames": {"pattern": pattern}}
 
@@ -351,7 +358,7 @@ class PolicyFile(Raw):
         None,
         description="Roles in which a token with neither person nor client is left to the person policies.",
     )
-    class_roles: bool | ClassRolesEntry = Field(
+    class_roles: ClassRoles = Field(
         False,
         description="true, or who may take them: a database role for each class, mcp_<class>, to act in.",
     )

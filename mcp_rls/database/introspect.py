@@ -191,7 +191,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         columns, privileges = _grouped(_rows(conn, _COLUMNS)), _grouped(_rows(conn, _PRIVILEGES))
         keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, _ROLES), _rows(conn, asked(_FUNCTIONS))
         schemas = _rows(conn, "select nspname as name from pg_namespace n")
-        user = conn.execute("select current_user").fetchone()
+        user, classes = conn.execute("select current_user").fetchone(), _class_roles(conn)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
     theirs: dict[TableName, list[ForeignPolicy]] = defaultdict(list)
@@ -215,6 +215,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         roles={r["name"]: Role(**{**r, "member_of": frozenset(r["member_of"])}) for r in roles},
         functions=_functions(functions, owners),
         schemas=frozenset(s["name"] for s in schemas),
+        class_roles=classes,
     )
 
 
@@ -297,7 +298,7 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         conn.execute(_PIN)
         installed = bool(_rows(conn, f"select from pg_class where oid = to_regclass('{SCHEMA}.manifest')"))
         manifest, printed = _manifest(conn) if installed else ({}, {})
-        classes = _class_roles(conn, manifest)
+        classes = _class_roles(conn)
         token_roles |= classes
         held = _rows(conn, _GRANTS.format(roles=sql.array(tuple(sorted(classes))))) if classes else []
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _POLICIES)
@@ -350,13 +351,17 @@ def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, 
     return {r["object"]: r for r in recorded}, {p["object"]: p for p in printed}
 
 
-def _class_roles(conn: psycopg.Connection[Any], manifest: Mapping[str, Row]) -> frozenset[str]:
-    """The class roles that were noted and are there."""
-    noted = tuple(o.removeprefix("class role ") for o in manifest if o.startswith("class role "))
-    if not noted:
+def _class_roles(conn: psycopg.Connection[Any]) -> frozenset[str]:
+    """The class roles that were noted and are there; none for whom the manifest isn't readable."""
+    readable = f"""select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = '{SCHEMA}' and c.relname = 'manifest' and has_schema_privilege(n.oid, 'usage')
+          and has_table_privilege(c.oid, 'select')"""
+    if not _rows(conn, readable):
         return frozenset()
-    there = _rows(conn, f"select rolname as name from pg_roles where rolname = any ({sql.array(noted)})")
-    return frozenset(row["name"] for row in there)
+    noted = (
+        f"select r.rolname as name from pg_roles r join {SCHEMA}.manifest m on m.object = 'class role ' || r.rolname"
+    )
+    return frozenset(row["name"] for row in _rows(conn, noted))
 
 
 def _our_function(row: Row) -> OurFunction:

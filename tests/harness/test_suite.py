@@ -75,16 +75,12 @@ def read(text: str, policies: PolicySet, catalog: Catalog | None = CATALOG) -> t
 
 
 def test_a_sound_file_becomes_a_suite(policies: PolicySet) -> None:
-    """Names are resolved: people to subjects, tables to names, absent roles to the first one."""
+    """Names are resolved: people to subjects, tables to names, an absent role is left to the class."""
     suite, diagnostics = read(CASES, policies)
     assert suite is not None, list(diagnostics)
     assert len(diagnostics) == 0
     token = suite.tokens["ann-assistant"]
-    assert (token.sub, token.class_name, token.role) == (
-        "00000000-0000-4000-8000-00000000000a",
-        "assistant",
-        "authenticated",
-    )
+    assert (token.sub, token.class_name, token.role) == ("00000000-0000-4000-8000-00000000000a", "assistant", "")
     assert not token.consent
     assert suite.tokens["odd"].scope == ("a", "b")
     assert suite.tokens["odd"].raw == {"client_id": None}

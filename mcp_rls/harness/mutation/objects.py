@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mcp_rls import sql
@@ -47,7 +47,8 @@ class _Policy:
         return self.made(Kind.POLICY_DROPPED, "is gone", (sql.drop_policy(self.policy),), self.idle())
 
     def permissive(self) -> Mutant:
-        why = "" if self.original.may(self.policy.table, self.policy.command) else self.idle()
+        may = any(self.original.may(self.policy.table, self.policy.command, r) for r in self.bound())
+        why = "" if may else self.idle()
         other = replace(self.policy, permissive=True)
         words = "is permissive: it admits where it should hold back"
         return self.made(Kind.PERMISSIVE, words, changed(self.policy, other), why, everybody)
@@ -127,6 +128,8 @@ class _Policy:
     def to_public(self) -> Mutant:
         tokens = ", ".join(self.policy.roles)
         why = f"a token arrives as {tokens} and as no other role, so no token can meet a difference"
+        if set(self.original.roles) - set(self.policy.roles):
+            why = ""
         return self.rewritten(Kind.TO_PUBLIC, "is for PUBLIC", replace(self.policy, roles=("public",)), why)
 
     # --- shared
@@ -141,13 +144,19 @@ class _Policy:
     def idle(self, role: str | None = None) -> str:
         """Why nothing comes of the policy's command, with it or without it; a permissive one needs a privilege."""
         name, command = self.policy.table, self.policy.command
+        bound = self.bound(role)
         who = role or "any token's role"
         what = "write or read" if command == "all" else command
-        if not self.original.may(name, command, role):
+        if not any(self.original.may(name, command, r) for r in bound):
             return f"no privilege lets {who} {what} in {name}"
-        if not self.policy.permissive and not self.original.admits(name, command, role):
+        if not self.policy.permissive and not any(self.original.admits(name, command, r) for r in bound):
             return f"no permissive policy lets {who} {what} in {name}"
         return ""
+
+    def bound(self, role: str | None = None) -> Sequence[str | None]:
+        """The tokens' roles that the policy is for; None: any."""
+        named = [r for r in self.policy.roles if r in self.original.roles]
+        return [role] if role else named or [None]
 
     def made(
         self,

@@ -69,11 +69,13 @@ class Original:
         ]
         made = [statement for f in needed for statement in sql.create_function(f)]
         for key, policy in self.state.policies.items():
-            if wanted(policy):
-                assert key in state.policies, "a mutant changes what policies say, not which there are"
-                other = state.policies[key]
-                made += changed(policy, other) if policy.source != other.source else ()
-        return tuple(made)
+            other = state.policies.get(key)
+            if wanted(policy) and other is None:  # a class whose rules it was alone has a role, and none any more
+                made.append(sql.drop_policy(policy))
+            elif wanted(policy) and other is not None and policy.source != other.source:
+                made += changed(policy, other)
+        new = (p for key, p in state.policies.items() if key not in self.state.policies and wanted(p))
+        return (*made, *map(sql.create_policy, new))
 
     def with_policies(self, policies: PolicySet, where: Mapping[str, e.Expr] | None = None) -> ResolvedPolicies:
         """The same rules with other classes, scopes or consent, and other conditions on their tables."""

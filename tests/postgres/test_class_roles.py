@@ -1,0 +1,283 @@
+"""A database role for each class: the same verdicts as in shared roles, and roles that come and go with the file."""
+
+# ruff: noqa: E501 - SQL and policies read better unbroken
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from mcp_rls.compiler.policy import load_policies
+from mcp_rls.database.apply import apply_by_table, install
+from mcp_rls.diagnostics import Invalid
+from mcp_rls.harness.hostile import run_hostile
+from mcp_rls.harness.matrix.result import Verdict
+from mcp_rls.harness.matrix.run import run_matrix
+from mcp_rls.harness.run import run_suite
+from mcp_rls.harness.suite import load_suite
+from mcp_rls.plan import plan, removed
+from mcp_rls.resources import bundled
+from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, helper, policies, scratch_on
+from tests.postgres.test_alembic import OPEN, Revisions
+
+pytestmark = pytest.mark.postgres
+
+TEMPLATES = sorted(path.name for path in bundled("policy_templates").iterdir() if (path / "policies.yaml").exists())
+OWN = '{allow: [select, insert, update, delete], rows: "owner = token.person"}'
+ROLE = "select rolcanlogin, rolinherit, rolsuper, rolbypassrls from pg_roles where rolname = "
+
+
+def head(name: str, more: str = "", keys: str = "true") -> str:
+    """A file with one class of that name; roles belong to the whole server, so each test has names of its own."""
+    return f"""
+mcp_rls: 1
+platform: postgres
+schemas: [public]
+roles: [authenticated, anon]
+class_roles: {keys}
+classes: {{{name}: {{match: {{ids: [helper]}}}}{more}}}
+scopes: {{"n:r": {{text: Read}}}}
+"""
+
+
+def notes(rules: str, people: str = f"[{OWN}]") -> str:
+    return f"tables:\n  public.notes: {{people: {people}, clients: [{rules}]}}\n"
+
+
+def with_class_roles(folder: Path, target: Path) -> Path:
+    """The template's policy file, with a role for each class."""
+    text = (folder / "policies.yaml").read_text()
+    target.write_text(re.sub(r"^(roles: .*)$", r"\1\nclass_roles: true", text, flags=re.MULTILINE))
+    return target
+
+
+def for_everybody(schema: str) -> str:
+    """The template's schema with the app's policies for PUBLIC: they must speak of claims alone."""
+    return re.sub(r"(create policy[^;]*?) to (authenticated|web_user|web_anon)\b", r"\1", schema)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_templates_say_the_same_both_ways(name: str, server: Any, tmp_path: Path) -> None:
+    """Every case of a template has one verdict in shared roles and in class roles; so has what the file's words say."""
+    folder = bundled("policy_templates") / name
+    verdicts = {}
+    for way, path in {"shared": folder / "policies.yaml", "own": with_class_roles(folder, tmp_path / "p.yaml")}.items():
+        ours, _ = load_policies(path)
+        assert ours is not None
+        assert bool(ours.class_roles) == (way == "own")
+        suite, _ = load_suite(folder / "cases.yaml", ours)
+        assert suite is not None
+        with scratch_on(server) as scratch:
+            scratch.run(for_everybody((folder / "schema.sql").read_text()))
+            install(scratch.connection, ours)
+            result = run_suite(scratch.connection, ours, suite)
+            verdicts[way] = {r.check.case.title: r.verdict for r in result.cases if r.check.case}
+            assert result.exit_code == 0, [f.message for f in result.failures[:3]]
+            if way == "own":
+                matrix = run_matrix(scratch.connection, ours)
+                assert not matrix.findings
+                assert Verdict.UNDECIDED not in {c.verdict for c in matrix.cells}
+                assert {Verdict.ALLOWED, Verdict.DENIED} <= {c.verdict for c in matrix.cells}
+                hostile = run_hostile(scratch.connection, ours, suite)
+                assert hostile.variants > 100
+                assert not hostile.findings
+    assert verdicts["own"] == verdicts["shared"]
+
+
+def test_a_class_role_is_the_class(scratch: Scratch) -> None:
+    """A class that needs nothing else is known by its role; in a shared role its clients have nothing."""
+    scratch.run(NOTES)
+    scratch.install(head("known") + notes("{who: known, allow: select, rows: \"status = 'open'\"}"))
+    assert scratch.sees(helper(), role="mcp_known") == [1]
+    assert scratch.sees({"sub": BOB, "client_id": "helper"}, role="mcp_known") == [3]
+    assert scratch.sees({"client_id": "helper"}, role="mcp_known") == []  # nobody's rows
+    assert scratch.sees(helper()) == []
+    assert scratch.sees(ann()) == [1, 2]
+    condition = scratch.value(
+        "select pg_get_expr(polqual, polrelid) from pg_policy where polname = 'mcp_rls: notes select by known'"
+    )
+    assert "gate" not in condition
+
+
+def test_scopes_are_asked_for_and_the_token_must_agree(scratch: Scratch) -> None:
+    """Where a rule needs a scope, the token's client must be of the class whose role it has."""
+    scratch.run(NOTES)
+    rules = '{who: scoped, allow: select, scope: "n:r"}'
+    scratch.install(head("scoped", ", other_scoped: {match: {ids: [other]}}") + notes(rules))
+    assert scratch.sees(helper(scope="n:r"), role="mcp_scoped") == [1, 2]
+    for claims in (helper(), helper(scope="n:rr"), ann(scope="n:r"), ann(client_id="other", scope="n:r"), None, "{"):
+        assert scratch.sees(claims, role="mcp_scoped") == []
+    assert scratch.sees(helper(scope="n:r"), role="mcp_other_scoped") == "42501 permission denied for table notes"
+
+
+def test_grants_are_what_the_rules_need(scratch: Scratch) -> None:
+    """Table, schema and sequence privileges; nothing on other commands, even where PUBLIC holds some."""
+    scratch.run(
+        NOTES
+        + "create schema far; create table far.logs (id serial primary key, owner uuid); grant all on far.logs to authenticated"
+    )
+    file = head("granted").replace("[public]", "[public, far]")
+    rules = '\n  far.logs: {people: [{allow: [select, insert], rows: "owner = token.person"}], clients: [{who: granted, allow: insert}]}\n'
+    scratch.install(file + notes("{who: granted, allow: select}") + rules)
+    made = f"insert into far.logs (owner) values ('{ANN}')"
+    assert scratch.ask(helper(), made, role="mcp_granted") == 1
+    assert scratch.ask(helper(), made.replace(ANN, BOB), role="mcp_granted").startswith("42501 new row violates")  # type: ignore[union-attr]
+    assert scratch.ask(helper(), made + " returning id", role="mcp_granted") == "42501 permission denied for table logs"
+    assert (
+        scratch.ask(helper(), "delete from public.notes", role="mcp_granted")
+        == "42501 permission denied for table notes"
+    )
+    scratch.run("grant delete on public.notes to public")
+    assert scratch.ask(helper(), "delete from public.notes", role="mcp_granted") == 0
+    held = scratch.run(
+        "select relname, privilege_type from pg_class cross join aclexplode(relacl) where grantee = 'mcp_granted'::regrole order by 1"
+    )
+    assert held == [("logs", "INSERT"), ("logs_id_seq", "USAGE"), ("notes", "SELECT")]
+    assert scratch.left(file + notes("{who: granted, allow: select}") + rules) == []
+
+
+def test_what_policies_read_is_granted_and_shows_nothing(scratch: Scratch) -> None:
+    """The app's policy reads a support table, as the class role: it may, under a ceiling of its own."""
+    scratch.run(f"""{NOTES}
+        create table public.members (person uuid primary key, level integer);
+        insert into public.members values ('{ANN}', 1);
+        grant select on public.members to authenticated;
+        alter table public.members enable row level security;
+        create policy own on public.members using (true);
+        alter table public.notes enable row level security;
+        create policy "of members" on public.notes using (exists (select from public.members m where m.person = owner))""")
+    file = (
+        head("reads")
+        + "tables:\n  public.notes: {clients: [{who: reads, allow: select}]}\n  public.members: {clients: MEMBERS}\n"
+    )
+    scratch.install(file.replace("MEMBERS", "none"))
+    assert scratch.sees(helper(), role="mcp_reads") == []
+    assert scratch.ask(helper(), "select level from public.members", role="mcp_reads") == []
+    scratch.install(file.replace("MEMBERS", "read_as_person"))
+    assert scratch.sees(helper(), role="mcp_reads") == [1, 2]
+    assert scratch.ask(helper(), "select level from public.members", role="mcp_reads") == [1]
+
+
+def test_roles_come_and_go_with_the_file(scratch: Scratch) -> None:
+    """Made once, noted, planned no more; gone with the class, unless something depends on it."""
+    scratch.run(NOTES)
+    file = head("fleeting", ", staying: {match: {ids: [other]}}") + notes("{who: [fleeting, staying], allow: select}")
+    scratch.install(file)
+    assert scratch.run(ROLE + "'mcp_fleeting'") == [(False, False, False, False)]
+    assert scratch.left(file) == []
+    scratch.run("create schema far; create table far.apart (id integer); grant select on far.apart to mcp_staying")
+    gone = file.replace("class_roles: true", "class_roles: false")
+    assert {"drop the role mcp_fleeting, unless something depends on it"} <= set(scratch.left(gone))
+    scratch.install(gone)
+    assert scratch.run(ROLE + "'mcp_fleeting'") == []
+    assert scratch.run(ROLE + "'mcp_staying'") != []
+    assert scratch.left(gone) == []
+    assert scratch.sees(helper()) == [1, 2]
+    scratch.run("drop table far.apart; drop role mcp_staying")
+
+
+def test_a_role_that_others_made_stays(scratch: Scratch) -> None:
+    """A role of that name is taken as it is, and left when the class goes; one that isn't fit is an error."""
+    scratch.run(
+        NOTES + "create role mcp_foreign nologin; create role mcp_unfit login; grant authenticated to mcp_unfit"
+    )
+    file = head("foreign") + notes("{who: foreign, allow: select}")
+    scratch.install(file)
+    assert scratch.sees(helper(), role="mcp_foreign") == [1, 2]
+    scratch.install(file.replace("class_roles: true", "class_roles: false"))
+    assert scratch.run(ROLE + "'mcp_foreign'") != []
+    with pytest.raises(Invalid) as refused:
+        scratch.install(head("unfit") + notes("{who: unfit, allow: select}"))
+    assert [d.code for d in refused.value.diagnostics if d.severity.label == "error"] == ["class-role-unfit"]
+    scratch.run("drop role mcp_unfit; drop role mcp_foreign")
+
+
+def test_two_databases_share_a_role(server: Any) -> None:
+    """The role is dropped with the last database that needs it."""
+    file = head("shared") + notes("{who: shared, allow: select}")
+    gone = file.replace("class_roles: true", "class_roles: false")
+    with scratch_on(server) as one, scratch_on(server) as other:
+        for scratch in (one, other):
+            scratch.run(NOTES)
+            scratch.install(file)
+        one.install(gone)
+        assert one.left(gone) == []
+        assert other.left(file) == []
+        assert other.sees(helper(), role="mcp_shared") == [1, 2]
+        other.install(gone)
+        assert other.run(ROLE + "'mcp_shared'") == []
+
+
+def test_who_may_take_a_role(scratch: Scratch) -> None:
+    """`taken_by` may become each class role, and has none of its privileges before; what others gave is left alone."""
+    scratch.run(NOTES + "create role taker login noinherit; create role friend nologin")
+    file = head("taken", keys="{taken_by: [taker]}") + notes("{who: taken, allow: select}")
+    scratch.install(file)
+    scratch.run("grant mcp_taken to friend")
+    with scratch.connection.transaction(force_rollback=True):
+        scratch.run("set session authorization taker")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), scratch.connection.transaction():
+            scratch.run("select from public.notes")
+        scratch.run("set local role mcp_taken")
+        assert scratch.value("select current_user") == "mcp_taken"
+    assert scratch.left(file) == []
+    nobody = file.replace("{taken_by: [taker]}", "true")
+    assert scratch.left(nobody) == ["taker may no longer become mcp_taken", "note in the manifest what changed"]
+    scratch.install(nobody)
+    members = "select member::regrole::text from pg_auth_members where roleid = 'mcp_taken'::regrole and member <> 10"
+    assert scratch.run(members) == [("friend",)]
+    scratch.install(file.replace("class_roles: {taken_by: [taker]}", "class_roles: false"))
+    scratch.run("drop role taker; drop role friend")
+
+
+def test_policies_of_the_app_that_name_a_role(scratch: Scratch) -> None:
+    """A policy for the shared role alone would leave the class's person without it: an error, mended by PUBLIC."""
+    scratch.run(
+        NOTES
+        + f"alter table public.notes enable row level security; create policy own on public.notes to authenticated using (owner = '{ANN}')"
+    )
+    file = head("bound") + "tables: {public.notes: {clients: [{who: bound, allow: select}]}}"
+    with pytest.raises(Invalid) as refused:
+        scratch.install(file)
+    (error,) = [d for d in refused.value.diagnostics if d.severity.label == "error"]
+    assert (error.code, error.span.line) == ("class-role-people", 9)
+    scratch.run(f"alter policy own on public.notes to public using (owner = '{ANN}' and current_user <> 'x')")
+    with pytest.raises(Invalid):
+        scratch.install(file)
+    scratch.run(f"alter policy own on public.notes using (owner = '{ANN}')")
+    scratch.install(file)
+    assert scratch.sees(helper(), role="mcp_bound") == [1, 2]
+
+
+def test_table_by_table_and_back(scratch: Scratch) -> None:
+    """The steps of --per-table end where one transaction does; without anything of ours the role is gone too."""
+    scratch.run(NOTES)
+    file = head("stepwise") + notes("{who: stepwise, allow: [select, update], rows: \"status = 'open'\"}")
+    assert apply_by_table(scratch.connection, policies(file)) > 2
+    assert scratch.left(file) == []
+    assert scratch.sees(helper(), role="mcp_stepwise") == [1]
+    actual = scratch.prepare(file).actual
+    with scratch.connection.transaction():
+        for statement in plan(actual, removed(actual)).statements:
+            scratch.connection.execute(statement.encode())
+    assert scratch.run(ROLE + "'mcp_stepwise'") == []
+    assert scratch.run("select from pg_policy where polname <> 'mcp_rls: notes as before'") == []
+
+
+def test_a_revision_makes_and_unmakes_them(scratch: Scratch, tmp_path: Path) -> None:
+    """Up makes the role with its policies and grants, down takes all of it away."""
+    scratch.run(NOTES)
+    file = head("revised") + notes("{who: revised, allow: select}")
+    revisions = Revisions(tmp_path / "migrations")
+    revisions.up(scratch.url)
+    revisions.write(scratch, file)
+    revisions.up(scratch.url)
+    assert scratch.left(file) == []
+    assert scratch.sees(helper(), role="mcp_revised") == [1, 2]
+    revisions.down(scratch.url, OPEN)
+    assert scratch.run(ROLE + "'mcp_revised'") == []
+    assert scratch.sees(ann()) == [1, 2, 3]  # `as before`
