@@ -79,6 +79,7 @@ class Table:
     indexed: frozenset[str] = frozenset()  # columns that lead some index
     parents: tuple[TableName, ...] = ()  # partition of, or inherits from
     sequences: tuple[TableName, ...] = ()  # that defaults of its columns take numbers from; none for an identity
+    grants: frozenset[tuple[str, str, str]] = frozenset()  # role ('public'), privilege, column ('' for the whole)
     reached_by: frozenset[str] = frozenset()  # roles with SELECT/INSERT/UPDATE/DELETE, direct; 'public' for PUBLIC
 
     def column(self, name: str) -> Column | None:
@@ -93,6 +94,7 @@ class Role:
     login: bool = False
     inherits: bool = True
     member_of: frozenset[str] = frozenset()  # roles whose privileges it has without SET ROLE, transitively
+    granted: frozenset[str] = frozenset()  # roles that it is a member of in any way, directly
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class Catalog:
     roles: dict[str, Role] = field(default_factory=dict)
     functions: dict[str, tuple[Function, ...]] = field(default_factory=dict)  # 'schema.name' -> overloads
     schemas: frozenset[str] = frozenset()
+    entered: frozenset[tuple[str, str]] = frozenset()  # role ('public') and schema that it has USAGE on; owners too
     class_roles: frozenset[str] = frozenset()  # roles of classes that the last plan made, as its manifest says
 
     def in_schema(self, schema: str) -> tuple[Table, ...]:

@@ -159,11 +159,13 @@ def script(desired: State) -> tuple[str, ...]:
         if switches.row_security:
             statements += sql.revoke_blind(table, ("public", *sorted(holders.get(table, set()) - {"public"})))
     as_it_was = {p.object: p for p in desired.policies.values() if p.is_as_before}
-    for operation in plan(State(), desired).operations:
+    own = frozenset(p for p in desired.privileges if p.role in desired.class_roles)
+    for operation in plan(State(), replace(desired, privileges=desired.privileges - own)).operations:
         kept = as_it_was.get(operation.subject)
         statements += (
             [sql.where_row_security_is_off(kept.table, operation.statements)] if kept else operation.statements
         )
+    statements += [sql.grant_as_people_have(p, desired.people) for p in sorted(own)]
     return tuple(statements)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from mcp_rls.catalog import TableName
-from mcp_rls.state import SCHEMA, Function, Grant, Policy, Switches
+from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, Switches
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 # Words that PostgreSQL can't take as a bare column or table name (manual, appendix C: reserved, and reserved but for
@@ -131,6 +131,15 @@ def revoke(name: TableName, holder: str, privileges: tuple[str, ...]) -> str:
 def grant(name: TableName, holder: str, privileges: tuple[str, ...], *, grantable: bool = False) -> str:
     option = " with grant option" if grantable else ""
     return f"grant {', '.join(privileges)} on table {table(name)} to {role(holder)}{option}"
+
+
+def grant_as_people_have(wanted: Privilege, people: tuple[str, ...]) -> str:
+    """Grants it where every role of people has it: a client is to have no more than its person."""
+    asked = (
+        f"has_table_privilege({literal(r)}, {literal(table(wanted.table))}, {literal(wanted.privilege)})"
+        for r in people
+    )
+    return block_if(" and ".join(asked), (grant(wanted.table, wanted.role, (wanted.privilege,)),))
 
 
 def create_class_role(name: str, comment: str) -> str:

@@ -148,6 +148,7 @@ class State:
     schemas: tuple[str, ...] = ()  # covered
     roles: tuple[str, ...] = ()  # that tokens arrive as
     class_roles: frozenset[str] = frozenset()  # those of `roles` that stand for one class each; made by us if need be
+    people: tuple[str, ...] = field(default=(), compare=False)  # those of `roles` that people's own sessions arrive as
     grants: frozenset[Grant] = frozenset()  # what those hold beside `privileges`
     suspended: tuple[str, ...] = field(default=(), compare=False)  # tables whose policies are put away for a moment
     recorded: frozenset[str] = field(default=frozenset(), compare=False)  # objects in the manifest, there or not

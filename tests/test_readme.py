@@ -19,6 +19,20 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+CLASS_ROLES = """
+mcp_rls: 1
+platform: postgres
+schemas: [public]
+roles: [authenticated]
+class_roles: true
+classes: {reader: {match: {ids: [reader]}}}
+tables:
+  public.notes:
+    people: [{allow: select, rows: "author = token.person"}]
+    clients: [{who: reader, allow: select, rows: "status = 'published'"}]
+"""
+
+
 def test_yaml_examples_are_the_help_desks_own():
     """Line by line, comments apart."""
     files = [(HELP_DESK / name).read_text(encoding="utf-8") for name in ("policies.yaml", "cases.yaml")]
@@ -27,11 +41,13 @@ def test_yaml_examples_are_the_help_desks_own():
         assert line.partition("#")[0].strip() in known, line
 
 
-def test_the_sql_example_is_what_is_emitted():
+def test_the_sql_examples_are_what_is_emitted(tmp_path: Path):
     """To the character."""
-    compiled = CliRunner().invoke(main, ["compile", str(HELP_DESK / "policies.yaml")]).stdout
-    (example,) = blocks("sql")
-    assert example.strip() in compiled
+    shared, own = blocks("sql")
+    assert shared.strip() in CliRunner().invoke(main, ["compile", str(HELP_DESK / "policies.yaml")]).stdout
+    notes = tmp_path / "policies.yaml"
+    notes.write_text(CLASS_ROLES, encoding="utf-8")
+    assert own.strip() in CliRunner().invoke(main, ["compile", str(notes)]).stdout
 
 
 def test_every_command_and_extra_exists():

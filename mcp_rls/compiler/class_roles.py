@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from mcp_rls.catalog import TableName
+from mcp_rls.catalog import Table, TableName
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedTable
 from mcp_rls.state import Grant, Privilege
@@ -35,21 +35,65 @@ def says_it_all(policies: PolicySet, class_name: str) -> bool:
 
 
 def needs(resolved: ResolvedPolicies) -> Needs:
-    """The privileges of the class roles' rules, of what the tables' policies read, and of the schemas around them."""
+    """The privileges of the class roles' rules, of what the tables' policies read, and of the schemas around them.
+
+    None is given that a person's own session hasn't got: a client would gain by it.
+    """
     policies, privileges, sequences = resolved.policies, set[Privilege](), set[Grant]()
     for table in resolved.tables:
         for name, role in policies.class_roles.items():
             commands = {c for rule in table.clients if name in rule.who for c in rule.commands}
-            privileges |= {Privilege(table.table, role, c.upper()) for c in commands}
+            for command in commands:
+                privileges |= set(_as_people_have(resolved, table.table, role, command.upper()))
             if commands and table.people is None and resolved.catalog is not None:
-                read = _read_by_policies(resolved, table.table)
-                privileges |= {Privilege(other, role, "SELECT") for other in read}
+                for other in _read_by_policies(resolved, table.table):
+                    privileges |= set(_as_people_have(resolved, other, role, "SELECT"))
             if "insert" in commands:
                 sequences |= {Grant(role, "sequence", s.name, s.schema) for s in _sequences(resolved, table.table)}
     entered = {(p.role, p.table.schema) for p in privileges} | {(g.role, g.schema) for g in sequences}
-    usage = {Grant(role, "schema", schema) for role, schema in entered}
+    usage = {Grant(role, "schema", schema) for role, schema in entered if _people_enter(resolved, schema)}
     taken = {Grant(who, "role", role) for role in policies.class_roles.values() for who in policies.taken_by}
     return Needs(frozenset(privileges), frozenset(sequences | usage | taken))
+
+
+def _as_people_have(resolved: ResolvedPolicies, name: TableName, role: str, privilege: str) -> Iterator[Privilege]:
+    """The privilege for a class role: on the table, on the columns that all roles of people have, or not at all."""
+    table = resolved.catalog.tables.get(name) if resolved.catalog else None
+    if table is None:
+        yield Privilege(name, role, privilege)
+        return
+    everything = frozenset(c.name for c in table.columns)
+    held = [_columns(resolved, table, person, privilege) for person in people_roles(resolved.policies)]
+    if all(columns is None for columns in held):
+        yield Privilege(name, role, privilege)
+    else:
+        for column in sorted(everything.intersection(*(c for c in held if c is not None))):
+            yield Privilege(name, role, privilege, column)
+
+
+def people_roles(policies: PolicySet) -> list[str]:
+    """The roles that a person's own session arrives as."""
+    return [r for r in policies.roles if r not in policies.anonymous] or list(policies.roles)
+
+
+def _columns(resolved: ResolvedPolicies, table: Table, role: str, privilege: str) -> frozenset[str] | None:
+    """The columns on which a role has a privilege; None for the whole table."""
+    holders = _acts_as(resolved, role)
+    found = {column for holder, what, column in table.grants if holder in holders and what == privilege}
+    return None if "" in found or table.owner in holders else frozenset(found)
+
+
+def _people_enter(resolved: ResolvedPolicies, schema: str) -> bool:
+    if resolved.catalog is None:
+        return True
+    entered = {role for role, name in resolved.catalog.entered if name == schema}
+    return all(_acts_as(resolved, role) & entered for role in people_roles(resolved.policies))
+
+
+def _acts_as(resolved: ResolvedPolicies, role: str) -> set[str]:
+    assert resolved.catalog is not None
+    known = resolved.catalog.roles.get(role)
+    return {role, "public", *(known.member_of if known else ())}
 
 
 def _sequences(resolved: ResolvedPolicies, table: TableName) -> tuple[TableName, ...]:

@@ -67,6 +67,7 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         revoked=revoked,
         schemas=tuple(sorted(resolved.policies.schemas)),
         roles=tuple(sorted(resolved.policies.acting)),
+        people=tuple(class_roles.people_roles(resolved.policies)),
         class_roles=frozenset(resolved.policies.class_roles.values()),
         grants=own.grants,
     )

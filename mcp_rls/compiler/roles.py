@@ -101,7 +101,7 @@ def _unfit(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str, st
             yield class_name, name, "has BYPASSRLS or is a superuser"
         elif role.login:
             yield class_name, name, "can log in"
-        elif role.member_of:
-            yield class_name, name, f"is a member of {', '.join(sorted(role.member_of))}"
+        elif role.granted:
+            yield class_name, name, f"is a member of {', '.join(sorted(role.granted))}"
         elif owned:
             yield class_name, name, f'owns table "{owned[0]}"'

@@ -124,7 +124,9 @@ with recursive granted as (
 select r.rolname as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls, r.rolcanlogin as login,
        r.rolinherit as inherits,
        coalesce((select array_agg(distinct g.rolname::text) from reach join pg_roles g on g.oid = reach.roleid
-                 where reach.member = r.oid), '{}') as member_of
+                 where reach.member = r.oid), '{}') as member_of,
+       coalesce((select array_agg(g.rolname::text) from pg_auth_members m join pg_roles g on g.oid = m.roleid
+                 where m.member = r.oid), '{}') as granted
 from pg_roles r
 """
 _FUNCTIONS = f"""
@@ -134,6 +136,11 @@ select n.nspname as schema, f.proname as name, pg_get_userbyid(f.proowner) as ow
        coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) as body
 from pg_proc f join pg_namespace n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang
 join pg_roles r on r.oid = f.proowner where {_USER_SCHEMA}
+"""
+_ENTERED = """
+select coalesce(r.rolname, 'public') as role, n.nspname as schema
+from pg_namespace n cross join aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) x
+left join pg_roles r on r.oid = x.grantee where x.privilege_type = 'USAGE'
 """
 # who may take a role is said by the membership from 16 on; before, every member may
 _GRANTS = """
@@ -191,6 +198,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         columns, privileges = _grouped(_rows(conn, _COLUMNS)), _grouped(_rows(conn, _PRIVILEGES))
         keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, _ROLES), _rows(conn, asked(_FUNCTIONS))
         schemas = _rows(conn, "select nspname as name from pg_namespace n")
+        entered = _rows(conn, _ENTERED)
         user, classes = conn.execute("select current_user").fetchone(), _class_roles(conn)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
@@ -212,9 +220,13 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
             )
             for t in sorted(tables, key=lambda t: (t["schema"], t["name"]))
         },
-        roles={r["name"]: Role(**{**r, "member_of": frozenset(r["member_of"])}) for r in roles},
+        roles={
+            r["name"]: Role(**{**r, "member_of": frozenset(r["member_of"]), "granted": frozenset(r["granted"])})
+            for r in roles
+        },
         functions=_functions(functions, owners),
         schemas=frozenset(s["name"] for s in schemas),
+        entered=frozenset((e["role"], e["schema"]) for e in entered),
         class_roles=classes,
     )
 
@@ -237,6 +249,7 @@ def _table(
         indexed=frozenset(row["indexed"] or ()),
         parents=tuple(sorted(_names(row["parents"]))),
         sequences=tuple(sorted(_names(row["sequences"]))),
+        grants=frozenset((p["role"], p["privilege"], p["column"]) for p in privileges),
         reached_by=frozenset(p["role"] for p in privileges),
     )
 

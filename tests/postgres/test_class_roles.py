@@ -11,16 +11,19 @@ from typing import Any
 import psycopg
 import pytest
 
+from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.policy import load_policies
+from mcp_rls.compiler.resolve import resolve
 from mcp_rls.database.apply import apply_by_table, install
-from mcp_rls.diagnostics import Invalid
+from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.harness.hostile import run_hostile
 from mcp_rls.harness.matrix.result import Verdict
 from mcp_rls.harness.matrix.run import run_matrix
 from mcp_rls.harness.run import run_suite
 from mcp_rls.harness.suite import load_suite
-from mcp_rls.plan import plan, removed
+from mcp_rls.plan import plan, removed, script
 from mcp_rls.resources import bundled
+from mcp_rls.state import State
 from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, helper, policies, scratch_on
 from tests.postgres.test_alembic import OPEN, Revisions
 
@@ -38,6 +41,7 @@ mcp_rls: 1
 platform: postgres
 schemas: [public]
 roles: [authenticated, anon]
+anonymous: [anon]
 class_roles: {keys}
 classes: {{{name}: {{match: {{ids: [helper]}}}}{more}}}
 scopes: {{"n:r": {{text: Read}}}}
@@ -118,7 +122,7 @@ def test_grants_are_what_the_rules_need(scratch: Scratch) -> None:
     """Table, schema and sequence privileges; nothing on other commands, even where PUBLIC holds some."""
     scratch.run(
         NOTES
-        + "create schema far; create table far.logs (id serial primary key, owner uuid); grant all on far.logs to authenticated"
+        + "create schema far; create table far.logs (id serial primary key, owner uuid); grant all on far.logs to authenticated; grant usage on schema far to authenticated"
     )
     file = head("granted").replace("[public]", "[public, far]")
     rules = '\n  far.logs: {people: [{allow: [select, insert], rows: "owner = token.person"}], clients: [{who: granted, allow: insert}]}\n'
@@ -138,6 +142,44 @@ def test_grants_are_what_the_rules_need(scratch: Scratch) -> None:
     )
     assert held == [("logs", "INSERT"), ("logs_id_seq", "USAGE"), ("notes", "SELECT")]
     assert scratch.left(file + notes("{who: granted, allow: select}") + rules) == []
+
+
+def test_a_class_is_granted_no_more_than_people_have(scratch: Scratch) -> None:
+    """Neither a command nor a column nor a schema that people's own sessions can't use; they keep what they had."""
+    scratch.run(
+        NOTES
+        + """revoke all on public.notes from authenticated; grant select (id, status), update (status) on public.notes to authenticated;
+        create schema far; create table far.logs (id integer primary key); insert into far.logs values (1); grant select on far.logs to authenticated"""
+    )
+    file = head("meagre").replace("[public]", "[public, far]")
+    rules = "tables:\n  public.notes: {people: [{allow: [select, update, delete], rows: id < 3}], clients: [{who: meagre, allow: [select, update, delete]}]}\n"
+    file += rules + "  far.logs: {people: [{allow: select}], clients: [{who: meagre, allow: select}]}\n"
+    scratch.install(file)
+    for claims, role in ((ann(), "authenticated"), (helper(), "mcp_meagre")):
+        assert scratch.ask(claims, "select id, status from public.notes", role=role) == [(1, "open"), (2, "closed")]
+        assert scratch.ask(claims, "update public.notes set status = 'x' where id = 1", role=role) == 1
+        for refused in ("select owner from public.notes", "update public.notes set id = 9", "delete from public.notes"):
+            assert scratch.ask(claims, refused, role=role) == "42501 permission denied for table notes"
+        assert scratch.ask(claims, "select * from far.logs", role=role) == "42501 permission denied for schema far"
+    scratch.run("grant usage on schema far to authenticated")
+    assert scratch.left(file) == ["mcp_meagre may use the schema far", "note in the manifest what changed"]
+
+
+def test_without_a_database_the_grant_asks_it(scratch: Scratch) -> None:
+    """What `compile` writes grants a class role what people turn out to have."""
+    scratch.run(NOTES + "revoke update on public.notes from authenticated")
+    file = head("offline") + notes("{who: offline, allow: [select, update]}")
+    resolved = resolve(policies(file), None, Diagnostics())
+    assert resolved is not None
+    for statement in script(lower(resolved, State())):
+        scratch.connection.execute(statement.encode())
+    assert scratch.sees(helper(), role="mcp_offline") == [1, 2]
+    assert (
+        scratch.ask(helper(), "update public.notes set status = 'x'", role="mcp_offline")
+        == "42501 permission denied for table notes"
+    )
+    held = [o for o in scratch.left(file) if "gets" in o or "mcp_offline" in o]
+    assert held == []
 
 
 def test_what_policies_read_is_granted_and_shows_nothing(scratch: Scratch) -> None:
@@ -183,7 +225,7 @@ def test_roles_come_and_go_with_the_file(scratch: Scratch) -> None:
 def test_a_role_that_others_made_stays(scratch: Scratch) -> None:
     """A role of that name is taken as it is, and left when the class goes; one that isn't fit is an error."""
     scratch.run(
-        NOTES + "create role mcp_foreign nologin; create role mcp_unfit login; grant authenticated to mcp_unfit"
+        NOTES + "create role mcp_foreign nologin; create role mcp_unfit noinherit; grant authenticated to mcp_unfit"
     )
     file = head("foreign") + notes("{who: foreign, allow: select}")
     scratch.install(file)
@@ -192,7 +234,9 @@ def test_a_role_that_others_made_stays(scratch: Scratch) -> None:
     assert scratch.run(ROLE + "'mcp_foreign'") != []
     with pytest.raises(Invalid) as refused:
         scratch.install(head("unfit") + notes("{who: unfit, allow: select}"))
-    assert [d.code for d in refused.value.diagnostics if d.severity.label == "error"] == ["class-role-unfit"]
+    (error,) = [d for d in refused.value.diagnostics if d.severity.label == "error"]
+    assert (error.code, error.span.line) == ("class-role-unfit", 8)
+    assert error.message == 'the role "mcp_unfit" of class "unfit" is a member of authenticated'
     scratch.run("drop role mcp_unfit; drop role mcp_foreign")
 
 
@@ -244,7 +288,7 @@ def test_policies_of_the_app_that_name_a_role(scratch: Scratch) -> None:
     with pytest.raises(Invalid) as refused:
         scratch.install(file)
     (error,) = [d for d in refused.value.diagnostics if d.severity.label == "error"]
-    assert (error.code, error.span.line) == ("class-role-people", 9)
+    assert (error.code, error.span.line) == ("class-role-people", 10)
     scratch.run(f"alter policy own on public.notes to public using (owner = '{ANN}' and current_user <> 'x')")
     with pytest.raises(Invalid):
         scratch.install(file)
