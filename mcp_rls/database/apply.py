@@ -37,6 +37,10 @@ class Locked(Refused):
     """A lock was not to be had in time; another try may get it."""
 
 
+class Moved(Refused):
+    """The database is no longer what the plan was made for; a new plan may do."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """One policy file against one database: the facts, both states, and the plan between them."""
@@ -109,7 +113,7 @@ def apply_plan(
             _alone(conn)
             prepared = prepare(conn, policies)
             if (prepared.plan.before, prepared.plan.after) != (expected.before, expected.after):
-                raise Refused("the database changed since this plan was made; plan again")
+                raise Moved("the database changed since this plan was made; plan again")
             _carry_out(conn, expected, lock_timeout, progress)
             _verify(conn, prepared.resolved)
 
