@@ -168,10 +168,10 @@ class Access:
 
 
 def outcome_words(outcome: Outcome) -> str:
-    """'in step', 'applied 3 changes', 'failed: why'."""
+    """'in step', '3 changes pending', 'failed: why'."""
     standing = outcome.standing.label
     if outcome.plan:
-        return f"{standing} {counted(len(outcome.plan.operations), 'change')}"
+        return f"{counted(len(outcome.plan.operations), 'change')} {standing}"
     if outcome.drift is not None and outcome.drift.answer is not None:
         return f"{standing}, {counted(len(outcome.drift.findings), 'finding')}"
     if outcome.diagnostics and outcome.plan is None:

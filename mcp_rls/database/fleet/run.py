@@ -19,6 +19,7 @@ from functools import partial
 import psycopg
 
 from mcp_rls.database.apply import Connection, Locked, Moved, Progress
+from mcp_rls.database.drift import Unanswerable
 from mcp_rls.database.fleet.file import PARALLEL, RETRIES
 from mcp_rls.database.fleet.outcome import Command, FleetRun, Outcome, Result, Standing
 from mcp_rls.database.fleet.work import Work
@@ -191,5 +192,6 @@ class _Crew:
             self._say("".join(traceback.format_exception(error)))
             return Outcome(Standing.FAILED, reason=f"{type(error).__name__}: that is a bug of mcp-rls")
         reason = words.splitlines()[0] if isinstance(error, ServerError) else " ".join(words.split())
-        passes = may_pass(error)
-        return Outcome(Standing.FAILED if passes else Standing.REFUSED, reason=reason, may_pass=passes)
+        if may_pass(error):
+            return Outcome(Standing.FAILED, reason=reason, may_pass=True)
+        return Outcome(Standing.UNKNOWN if isinstance(error, Unanswerable) else Standing.REFUSED, reason=reason)
