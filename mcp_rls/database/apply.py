@@ -262,8 +262,17 @@ def _refusals(lock_timeout: str) -> Iterator[None]:
     except psycopg.Error as error:
         if error.sqlstate is None:  # not the server's word: the connection is gone
             raise
+        if _collided(error):
+            raise Locked(f"another session changed the same at that moment: {error.diag.message_primary}") from error
         hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
         raise Refused(f"PostgreSQL refused, and nothing was changed: {error.diag.message_primary}{hint}") from error
+
+
+def _collided(error: psycopg.Error) -> bool:
+    """Whether another session was first at the same row of a catalog: the databases of a server share its roles."""
+    if isinstance(error, psycopg.errors.UniqueViolation):
+        return error.diag.schema_name == "pg_catalog"
+    return isinstance(error, psycopg.errors.InternalError_)  # "tuple concurrently updated" has no code of its own
 
 
 @contextmanager

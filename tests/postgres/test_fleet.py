@@ -68,7 +68,7 @@ class Fleet:
     def state(self, name: str) -> State:
         """All that a plan looks at."""
         with self.connect(name) as connection:
-            return read_state(connection, POLICIES.schemas, POLICIES.roles)
+            return read_state(connection, POLICIES.schemas, POLICIES.acting)
 
     def holds_it(self, name: str) -> bool:
         """Whether nothing is pending, and nothing differs from what was applied."""
@@ -104,11 +104,8 @@ def make(both: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.Monkey
     with ExitStack() as stack:
 
         def made(first: int, second: int) -> Fleet:
-            urls: dict[str, str] = {}
-            for server, number in zip(both, (first, second), strict=True):
-                template = psycopg.conninfo.conninfo_to_dict(stack.enter_context(_template(server)))["dbname"]
-                for _ in range(number):
-                    urls[f"db-{len(urls) + 1:02}"] = stack.enter_context(server.scratch_database(str(template)))
+            listed = [*_databases(stack, both[0], first), *_databases(stack, both[1], second)]
+            urls = {f"db-{number:02}": url for number, url in enumerate(listed, 1)}
             file, policy_file = tmp_path / "fleet.yaml", tmp_path / "policies.yaml"
             lines = "".join(f"  {name}: ${{{_variable(name)}}}\n" for name in urls)
             file.write_text(f"mcp_rls_fleet: 1\nretries: 1\ndatabases:\n{lines}", encoding="utf-8")
@@ -121,12 +118,13 @@ def make(both: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.Monkey
         yield made
 
 
-@contextmanager
-def _template(server: Server) -> Iterator[str]:
-    with server.scratch_database() as url:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(SCHEMA.encode())
-        yield url
+def _databases(stack: ExitStack, server: Server, number: int) -> list[str]:
+    """The URLs of so many databases with the same tables."""
+    template = stack.enter_context(server.scratch_database())
+    with psycopg.connect(template, autocommit=True) as connection:
+        connection.execute(SCHEMA.encode())
+        name = connection.info.dbname
+    return [stack.enter_context(server.scratch_database(name)) for _ in range(number)]
 
 
 # --- ways in which one fails, each with how long it lasts
@@ -333,6 +331,30 @@ def test_a_bug_met_in_one_is_told_whole_and_ends_no_other(make: Make):
     assert standings(ran) == {"db-01": "applied", "db-02": "failed", "db-03": "applied"}
     assert (ran.exit_code, ran.results[1].tries) == (2, 1)
     assert "Traceback" in "".join(told)
+
+
+def test_the_databases_of_a_server_share_its_roles(each_server: Server):
+    """Class roles are made and granted by all at once; whoever is second at one tries again, and none fails."""
+    rules = "{people: [{allow: select, rows: owner = token.person}], clients: [{who: helper, allow: select}]}"
+    shared = policies(f"{HEAD}class_roles: {{taken_by: [fleet_login]}}\ntables:\n  public.notes: {rules}\n")
+    with ExitStack() as stack:
+        with psycopg.connect(each_server.url, autocommit=True) as connection:
+            make_roles(connection, *ROLES, "fleet_login", "mcp_helper")
+        stack.callback(_drop_roles, each_server, "fleet_login", "mcp_helper")
+        urls = {url: url for url in _databases(stack, each_server, 6)}
+        work = applying(shared, lock_timeout="20s", patience=60)
+        ran = run("apply", urls, work, words=problem_of, parallel=6, retries=0)
+        assert [(r.outcome.standing, r.outcome.reason) for r in ran.results] == [(Standing.APPLIED, "")] * 6
+        for url in urls:
+            with psycopg.connect(url, autocommit=True) as connection:
+                assert not prepare(connection, shared).plan
+
+
+def _drop_roles(server: Server, *names: str) -> None:
+    """Of databases that are gone."""
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"drop role {name}".encode())
 
 
 # --- ended early
