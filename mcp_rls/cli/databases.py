@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mcp_rls import report
+from mcp_rls.cli.fleets import FleetAsked, fleet_option
 from mcp_rls.cli.options import (
     DATABASE_VARIABLE,
     Problem,
@@ -34,16 +35,20 @@ _NEEDED = f"Else {DATABASE_VARIABLE}; one of the two is needed."
 @click.command(short_help="What would change in a database, and what each change opens or closes.")
 @policy_file
 @target(_ELSE_SCRATCH)
+@fleet_option
 @click.option("--sql", "with_sql", is_flag=True, help="Show the statements too.")
 @output_format("changes")
-def plan(file: Path, target: Target, with_sql: bool, format_: str) -> None:
+def plan(file: Path, target: Target, fleet: FleetAsked | None, with_sql: bool, format_: str) -> None:
     """Say what `apply` would do: each change in words, OPENS or CLOSES, and the lock that it takes.
 
     Only reads. Exit 1 if anything is pending, 0 if nothing is.
     """
     from mcp_rls.database.apply import prepare
+    from mcp_rls.database.fleet import planning
 
     policies = load(file)
+    if fleet is not None:
+        fleet.carry_out("plan", file, planning(policies), format_, with_sql=with_sql)
     with target.beside(file).open() as place:
         prepared = prepare(place.connection, policies)
         description = place.description
@@ -55,12 +60,23 @@ def plan(file: Path, target: Target, with_sql: bool, format_: str) -> None:
 @click.command(short_help="Carry the plan out, in one transaction.")
 @policy_file
 @target(_NEEDED, scratch=False)
+@fleet_option
 @click.option(
     "--lock-timeout", default="300ms", show_default=True, help="How long to wait for a lock, and others behind it."
 )
 @click.option("--patience", default=30.0, show_default=True, help="Seconds in which to try again for a lock.")
 @click.option("--per-table", is_flag=True, help="A transaction for each table: no more than one is locked at a time.")
-def apply(file: Path, target: Target, lock_timeout: str, patience: float, *, per_table: bool) -> None:
+@output_format("changes")
+def apply(
+    file: Path,
+    target: Target,
+    fleet: FleetAsked | None,
+    lock_timeout: str,
+    patience: float,
+    format_: str,
+    *,
+    per_table: bool,
+) -> None:
     """Bring a database to what the policies in FILE say, in one transaction.
 
     A table that is in use is asked for again and again, with short waits, so that its readers don't queue up behind.
@@ -68,7 +84,11 @@ def apply(file: Path, target: Target, lock_timeout: str, patience: float, *, per
     --per-table what was done before stays, and another run goes on from there; no step opens what both ends close.
     """
     from mcp_rls.database.apply import Refused, apply_by_table, apply_plan, prepare, take_note
+    from mcp_rls.database.fleet import applying
 
+    if fleet is not None:
+        work = applying(load(file), lock_timeout=lock_timeout, patience=patience, per_table=per_table)
+        fleet.carry_out("apply", file, work, format_)
     _require_database(target)
     policies = load(file)
     noted: list[str] = []
@@ -87,7 +107,10 @@ def apply(file: Path, target: Target, lock_timeout: str, patience: float, *, per
             raise Problem(str(refused)) from refused
     for changed in noted:
         progress(f"took note of {report.shown(changed)}")
-    click.echo(_outcome(prepared, place.description))
+    if format_ == "text":
+        click.echo(_outcome(prepared, place.description))
+    else:
+        report.write("changes", format_, report.Changes(prepared.plan, place.description, applied=True), sys.stdout)
 
 
 def _done(operation: Operation) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 import click
 
 from mcp_rls import report
+from mcp_rls.cli.fleets import FleetAsked, fleet_option
 from mcp_rls.cli.options import DATABASE_VARIABLE, Problem, Target, load, output_format, policy_file, target
 
 
 @click.command(short_help="Does a database still hold what was applied?")
 @policy_file
 @target(f"Else {DATABASE_VARIABLE}; one of the two is needed.", scratch=False)
+@fleet_option
 @click.option(
     "--lock-timeout",
     default="500ms",
@@ -21,7 +23,7 @@ from mcp_rls.cli.options import DATABASE_VARIABLE, Problem, Target, load, output
     help="How long to wait for a table, to read a policy that changed.",
 )
 @output_format("drift")
-def drift(file: Path, target: Target, lock_timeout: str, format_: str) -> None:
+def drift(file: Path, target: Target, fleet: FleetAsked | None, lock_timeout: str, format_: str) -> None:
     """Tell what changed in a database since policies were applied to it, and what FILE asks for that wasn't applied.
 
     DRIFT is what the database holds otherwise than it was applied or noted by `apply` or a revision: policies,
@@ -37,14 +39,14 @@ def drift(file: Path, target: Target, lock_timeout: str, format_: str) -> None:
     """
     from mcp_rls.database import drift as database
     from mcp_rls.database.drift import Kind
+    from mcp_rls.database.fleet import drifting
 
+    if fleet is not None:
+        fleet.carry_out("drift", file, drifting(load(file), lock_timeout=lock_timeout), format_)
     if not target.given:
         raise Problem(f"which database? name it with --database URL or {DATABASE_VARIABLE}")
     policies = load(file)
     with target.open() as place:
-        try:
-            found = database.drift(place.connection, policies, lock_timeout=lock_timeout)
-        except database.Unanswerable as reason:
-            raise Problem(str(reason)) from reason
+        found = database.drift(place.connection, policies, lock_timeout=lock_timeout)
     report.write("drift", format_, report.Drifted(found, place.description), sys.stdout)
     sys.exit(0 if found.answer is None else 2 if found.answer is Kind.UNKNOWN else 1)

@@ -25,6 +25,11 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 DATABASE_VARIABLE = "MCP_RLS_DATABASE_URL"
 # Codes of a file that could not even be read as text: no answer, where any other error is the answer no.
 UNREADABLE = frozenset({"file-unreadable", "file-too-large"})
+_EXPLAINED = (  # exceptions whose message is all that there is to say, with their modules
+    *("mcp_rls.harness.session", "CannotTest"),
+    *("mcp_rls.database.apply", "Refused"),
+    *("mcp_rls.database.drift", "Unanswerable"),
+)
 
 
 class Problem(click.ClickException):
@@ -46,7 +51,7 @@ def problem_of(error: Exception) -> str | None:
     if isinstance(error, ServerError):
         return str(error)
     # A class of a module that was never loaded was never raised; loading it here could fail for want of psycopg.
-    if isinstance(error, _loaded("mcp_rls.harness.session", "CannotTest", "mcp_rls.database.apply", "Refused")):
+    if isinstance(error, _loaded(*_EXPLAINED)):
         return str(error)
     if isinstance(error, _loaded("psycopg", "Error")):
         return _refused_by_postgresql(error)

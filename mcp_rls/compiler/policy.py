@@ -8,6 +8,7 @@ from pathlib import Path
 from mcp_rls.compiler import clients, identity, tables
 from mcp_rls.compiler.json_schema import json_schema
 from mcp_rls.compiler.model import PolicySet, Rule, TableRules
+from mcp_rls.compiler.schema import PolicyFile
 from mcp_rls.compiler.shape import Draft, shaped
 from mcp_rls.compiler.usage import check_usage
 from mcp_rls.diagnostics import Diagnostics
@@ -33,7 +34,7 @@ def load_policies(path: Path, *, partial: bool = False) -> tuple[PolicySet | Non
 
 
 def _policies(document: Document | None, diagnostics: Diagnostics, partial: bool) -> PolicySet | None:
-    draft = shaped(document, diagnostics) if document else None
+    draft = shaped(PolicyFile, document, diagnostics) if document else None
     if draft is None:
         return None
     policies = _assembled(draft)

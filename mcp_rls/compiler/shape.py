@@ -1,11 +1,11 @@
-"""A document as a PolicyFile: what isn't shaped as the schema says is reported and left out."""
+"""A document as the model of its file: what isn't shaped as the model says is reported and left out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -18,14 +18,17 @@ ERROR_LIMIT = 1000  # of errors of shape that are told apart; past it the file i
 _HINT_BUDGET = 100_000  # comparisons of names; without it a large file of unknown names takes minutes
 
 
+_F = TypeVar("_F", bound=Raw)
+
+
 @dataclass
-class Draft:
-    """A policy file on its way to a PolicySet: its well-shaped parts, their places, and what was found.
+class Shaped(Generic[_F]):
+    """A file on its way to what it means: its well-shaped parts, their places, and what was found.
 
     A path that doesn't exist stands for the nearest place above it, so `who: a` may be asked for ('who', 0).
     """
 
-    file: PolicyFile
+    file: _F
     document: Document
     diagnostics: Diagnostics
     written: dict[str, Any]  # the whole file, badly shaped parts included
@@ -66,34 +69,37 @@ class Draft:
         return self.document.removed(*path)
 
 
-def shaped(document: Document, diagnostics: Diagnostics) -> Draft | None:
+Draft = Shaped[PolicyFile]
+
+
+def shaped(model: type[_F], document: Document, diagnostics: Diagnostics) -> Shaped[_F] | None:
     """The file in `document`, less the parts that are not shaped as they must be, each of them reported."""
     if not isinstance(document.data, dict):
         found = described(document.data)
         diagnostics.error("wrong-type", f"the file: found {found}, expected a mapping", document.span())
         return None
-    draft = Draft(PolicyFile(), document, diagnostics, document.data)
+    draft = Shaped(model(), document, diagnostics, document.data)
     old = {span for _, span in document.old_booleans()}
     for word, span in document.old_booleans():
         _old_boolean(draft, word, span)
-    errors = _errors(document.data)
+    errors = _errors(model, document.data)
     for error in errors[:ERROR_LIMIT]:
         path = _path(document.data, error["loc"])
         if error["type"] == "extra_forbidden" or document.span(*path) not in old:
             _report(draft, error, path)
     while errors:
         document = document.without({_path(document.data, error["loc"]) for error in errors})
-        errors = _errors(document.data)
-    draft = replace(draft, file=PolicyFile.model_validate(document.data), document=document)
-    for path, model, name in _missing(draft.file):
+        errors = _errors(model, document.data)
+    draft = replace(draft, file=model.model_validate(document.data), document=document)
+    for path, where, name in _missing(draft.file):
         if not draft.damaged(*path, name):
-            _report_missing(draft, path, model, name)
+            _report_missing(draft, path, where, name)
     return draft
 
 
-def _errors(data: Any) -> list[Any]:
+def _errors(model: type[Raw], data: Any) -> list[Any]:
     try:
-        PolicyFile.model_validate(data)
+        model.model_validate(data)
     except ValidationError as problem:
         return list(problem.errors(include_url=False))
     return []
@@ -111,7 +117,7 @@ def _path(data: Any, loc: tuple[Key, ...]) -> tuple[Key, ...]:
     return tuple(path)
 
 
-def _old_boolean(draft: Draft, word: str, span: Span) -> None:
+def _old_boolean(draft: Shaped[Any], word: str, span: Span) -> None:
     meaning = "true" if word.lower() in ("yes", "on") else "false"
     draft.diagnostics.error(
         "yaml-boolean",
@@ -134,7 +140,7 @@ _EXPECTED = {
 }
 
 
-def _report(draft: Draft, error: Any, path: tuple[Key, ...]) -> None:
+def _report(draft: Shaped[Any], error: Any, path: tuple[Key, ...]) -> None:
     if error["type"] == "extra_forbidden":
         _report_unknown(draft, path)
         return
@@ -173,13 +179,13 @@ def _advice(found: Any, wanted: str, path: tuple[Key, ...]) -> str:
     return ""
 
 
-def _report_unknown(draft: Draft, path: tuple[Key, ...]) -> None:
+def _report_unknown(draft: Shaped[Any], path: tuple[Key, ...]) -> None:
     key = str(path[-1])
     if len(path) >= 3 and path[-3] == "people" and key in ("who", "scope"):
         message = f'a rule for people takes no "{key}": it holds for every session of a person'
         draft.key_error("unknown-key", message, path, "rules for clients stand under `clients:`")
         return
-    known = _keys_at(path[:-1])
+    known = _keys_at(type(draft.file), path[:-1])
     message = f'there is no key "{shown(key)}" {_where(path[:-1])}'
     hint = draft.nearest(key, known) or "known keys: " + ", ".join(known)
     if " " in key and _value(draft.document.data, path) is None:
@@ -187,7 +193,7 @@ def _report_unknown(draft: Draft, path: tuple[Key, ...]) -> None:
     draft.key_error("unknown-key", message, path, hint)
 
 
-def _report_missing(draft: Draft, path: tuple[Key, ...], model: type[Raw], name: str) -> None:
+def _report_missing(draft: Shaped[Any], path: tuple[Key, ...], model: type[Raw], name: str) -> None:
     text = next(f.description or "" for n, f in model.model_fields.items() if name in (n, f.alias))
     hint = f"{name}: {text[:1].lower()}{text[1:]}"
     draft.key_error("missing-key", f'the key "{name}" is missing {_where(path)}', path, hint)
@@ -235,9 +241,9 @@ def shown(text: str) -> str:
 # --- what the models say
 
 
-def _keys_at(path: tuple[Key, ...]) -> tuple[str, ...]:
+def _keys_at(model: type[Raw], path: tuple[Key, ...]) -> tuple[str, ...]:
     """The keys that the mapping under `path` may have."""
-    types: list[Any] = [PolicyFile]
+    types: list[Any] = [model]
     for key in path:
         types = [inner for each in types for inner in _step(each, key)]
     models = [each for each in types if isinstance(each, type) and issubclass(each, Raw)]

@@ -37,6 +37,10 @@ class Locked(Refused):
     """A lock was not to be had in time; another try may get it."""
 
 
+class Moved(Refused):
+    """The database is no longer what the plan was made for; a new plan may do."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """One policy file against one database: the facts, both states, and the plan between them."""
@@ -109,7 +113,7 @@ def apply_plan(
             _alone(conn)
             prepared = prepare(conn, policies)
             if (prepared.plan.before, prepared.plan.after) != (expected.before, expected.after):
-                raise Refused("the database changed since this plan was made; plan again")
+                raise Moved("the database changed since this plan was made; plan again")
             _carry_out(conn, expected, lock_timeout, progress)
             _verify(conn, prepared.resolved)
 
@@ -258,8 +262,17 @@ def _refusals(lock_timeout: str) -> Iterator[None]:
     except psycopg.Error as error:
         if error.sqlstate is None:  # not the server's word: the connection is gone
             raise
+        if _collided(error):
+            raise Locked(f"another session changed the same at that moment: {error.diag.message_primary}") from error
         hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
         raise Refused(f"PostgreSQL refused, and nothing was changed: {error.diag.message_primary}{hint}") from error
+
+
+def _collided(error: psycopg.Error) -> bool:
+    """Whether another session was first at the same row of a catalog: the databases of a server share its roles."""
+    if isinstance(error, psycopg.errors.UniqueViolation):
+        return error.diag.schema_name == "pg_catalog"
+    return isinstance(error, psycopg.errors.InternalError_)  # "tuple concurrently updated" has no code of its own
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Server:
 
     def url_of(self, database: str) -> str:
         """The URL of another database on the same server, as the same role."""
-        found = _matched(self.url)
+        found = url_parts(self.url)
         # `dbname` among the parameters would win over the path.
         parameters = [p for p in (found["query"] or "").split("&") if p and not p.startswith("dbname=")]
         tail = "?" + "&".join(parameters) if parameters else ""
@@ -144,7 +144,7 @@ def open_server(
 @contextmanager
 def _given(url: str) -> Iterator[Server]:
     """The server at `url`, once it has answered."""
-    url = _normalised(url)
+    url = normalised(url)
     with connect(url) as connection:
         where = f"{connection.info.host}:{connection.info.port}/{connection.info.dbname}"
         version = version_of(connection)
@@ -186,13 +186,13 @@ def _broken_service_hidden(url: str) -> Iterator[None]:
             os.environ["PGSERVICE"] = service
 
 
-def _normalised(url: str) -> str:
+def normalised(url: str) -> str:
     """`url` as libpq takes it, without SQLAlchemy's driver. Raises ServerError when it isn't a URL."""
-    _matched(url)
+    url_parts(url)
     return re.sub(r"\Apostgres(?:ql)?(?:\+\w+)?:", "postgresql:", url)
 
 
-def _matched(url: str) -> re.Match[str]:
+def url_parts(url: str) -> re.Match[str]:
     """The parts of `url`. Raises ServerError that quotes nothing of it."""
     found = _URL.fullmatch(url)
     if found is None:

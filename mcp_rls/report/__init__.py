@@ -1,9 +1,9 @@
 """What people and machines read: a folder for each subject, in it a file for each format.
 
-`findings/` shows diagnostics, `changes/` a plan, `drift/` what a database holds that wasn't applied, `results/` a test
-run, `coverage/` what of a policy file it showed, `mutants/` how much of what could go wrong it notices, `probes/` side
-channels and ways round. A format is a module with one function, `write(subject, out)`; it is found by its file's name,
-so that a new one is one new file.
+`findings/` shows diagnostics, `changes/` a plan, `drift/` what a database holds that wasn't applied, `fleet/` what came
+of one of these on many databases, `results/` a test run, `coverage/` what of a policy file it showed, `mutants/` how
+much of what could go wrong it notices, `probes/` side channels and ways round. A format is a module with one function,
+`write(subject, out)`; it is found by its file's name, so that a new one is one new file.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcp_rls.catalog import TableName
     from mcp_rls.compiler.model import Command
     from mcp_rls.database.drift import Drift
+    from mcp_rls.database.fleet import FleetRun, Group, Outcome
     from mcp_rls.harness.coverage.result import Coverage
     from mcp_rls.harness.matrix import Hostile, Matrix
     from mcp_rls.harness.mutation.score import Score
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from mcp_rls.harness.verdict import SuiteResult
     from mcp_rls.plan import Plan
 
-Subject = Literal["findings", "changes", "drift", "results", "coverage", "probes", "matrix", "hostile", "mutants"]
+Subject = Literal[
+    "findings", "changes", "drift", "fleet", "results", "coverage", "probes", "matrix", "hostile", "mutants"
+]
 PLAIN_WIDTH = 100  # columns where nobody says how wide the reader is
 _LARGEST_SOURCE = 1_000_000  # bytes of a file that are read again to show a line of it
 
@@ -57,11 +60,12 @@ class Findings:
 
 @dataclass(frozen=True)
 class Changes:
-    """A plan and the database it is for, in words; `with_sql`: its statements too."""
+    """A plan and the database it is for, in words; `with_sql`: its statements too; `applied`: it was carried out."""
 
     plan: Plan
     database: str
     with_sql: bool = False
+    applied: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,34 @@ class Drifted:
 
     drift: Drift
     database: str
+
+
+@dataclass(frozen=True)
+class Fleetwide:
+    """What came of a command on each database of a fleet; `with_sql`: the statements of plans too."""
+
+    run: FleetRun
+    with_sql: bool = False
+
+    def part(self, group: Group) -> tuple[Subject, object]:
+        """What the databases of `group` have in common, as the report on one of them would tell it."""
+        from mcp_rls.database.fleet import Standing
+
+        outcome, names = group.outcome, self.named(group)
+        if outcome.plan is not None:
+            applied = outcome.standing is Standing.APPLIED
+            return "changes", Changes(outcome.plan, names, self.with_sql, applied)
+        if outcome.drift is not None:
+            return "drift", Drifted(outcome.drift, names)
+        return "findings", Findings.of(Diagnostics(list(outcome.diagnostics)), names)
+
+    def named(self, group: Group) -> str:
+        """'17 databases: a, b and so on', 'all 20 databases', or the name of the only one."""
+        names = group.databases
+        if len(names) == 1:
+            return names[0]
+        everyone = len(names) == len(self.run.results)
+        return f"all {len(names)} databases" if everyone else f"{len(names)} databases: {', '.join(names)}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +165,19 @@ class Access:
     def nothing(self) -> bool:
         """It was tried, and nothing came of it."""
         return self.seen == 0 and not self.writes
+
+
+def outcome_words(outcome: Outcome) -> str:
+    """'in step', '3 changes pending', 'failed: why'."""
+    standing = outcome.standing.label
+    if outcome.plan:
+        return f"{counted(len(outcome.plan.operations), 'change')} {standing}"
+    if outcome.drift is not None and outcome.drift.answer is not None:
+        return f"{standing}, {counted(len(outcome.drift.findings), 'finding')}"
+    if outcome.diagnostics and outcome.plan is None:
+        errors = sum(d.severity is Severity.ERROR for d in outcome.diagnostics)
+        return f"{standing}: {counted(errors, 'error')} of the policies against this database"
+    return f"{standing}: {outcome.reason}" if outcome.reason else standing
 
 
 def access(result: SuiteResult) -> dict[str, dict[TableName, Access]]:

@@ -82,6 +82,15 @@ def test_plan_as_json_and_annotations(database: str):
     assert {o["effect"] for o in document["operations"]} == {"opens", "closes", "neither"}
 
 
+def test_apply_as_json_and_annotations(database: str):
+    """What the plan said, as done; when it is run again, that nothing was to do."""
+    planned = json.loads(run("plan", POLICIES, "--database", database, "--format", "json", code=1).stdout)
+    applied = json.loads(run("apply", POLICIES, "--database", database, "--format", "json").stdout)
+    assert applied["operations"] == planned["operations"]
+    assert (planned["pending"], applied["pending"]) == (True, False)
+    assert run("apply", POLICIES, "--database", database, "--format", "github").stdout == ""
+
+
 def test_compiled_sql_is_a_plan_of_its_own(database: str):
     """The offline script, run by hand, leaves nothing to do but close the tables that it couldn't see."""
     script = run("compile", POLICIES).stdout

@@ -14,6 +14,8 @@ import pytest
 from mcp_rls import report
 from mcp_rls.catalog import TableName
 from mcp_rls.database.drift import Drift, Finding, Kind
+from mcp_rls.database.fleet import FleetRun, Result, Standing
+from mcp_rls.database.fleet import Outcome as Came
 from mcp_rls.diagnostics import Diagnostics, Span
 from mcp_rls.effect import Effect
 from mcp_rls.harness.coverage.points import Point
@@ -30,13 +32,24 @@ from mcp_rls.harness.probes.kit.verdict import Verdict as Found
 from mcp_rls.harness.suite import Case, Expectation, Suite, TokenSpec
 from mcp_rls.harness.verdict import Check, CheckResult, SuiteResult, Verdict
 from mcp_rls.plan import Operation, Plan
-from mcp_rls.report import Assayed, Changes, Drifted, Findings, Probed, Results, Subject, access
+from mcp_rls.report import (
+    Assayed,
+    Changes,
+    Drifted,
+    Findings,
+    Fleetwide,
+    Probed,
+    Results,
+    Subject,
+    access,
+)
 
 HOSTILE = 'a\x1b[31m\n"b" <c> & d%e\u202e\x00]]>'
 SUBJECTS: Mapping[Subject, set[str]] = {
     "findings": {"text", "json", "github", "sarif"},
     "changes": {"text", "json", "github"},
     "drift": {"text", "json", "github"},
+    "fleet": {"text", "json", "github"},
     "results": {"text", "json", "github", "junit"},
     "coverage": {"text", "json", "github"},
     "mutants": {"text", "json", "github"},
@@ -106,6 +119,20 @@ def drifted() -> Drifted:
     return Drifted(Drift(findings), HOSTILE)
 
 
+def fleet() -> Fleetwide:
+    """Two databases where the same was applied, and one each that it is pending in, that drifted, that has errors, that
+    failed twice, and that was never begun."""
+    plan, drift = changes().plan, drifted().drift
+    done = Came(Standing.APPLIED, plan)
+    outcomes = {
+        HOSTILE: done, "a": done, "b": Came(Standing.PENDING, replace(plan, operations=plan.operations[:1])),
+        "c": Came(Standing.DRIFTED, drift=drift), "d": Came(Standing.INVALID, diagnostics=findings().diagnostics),
+        "e": Came(Standing.FAILED, reason=HOSTILE, may_pass=True), "f": Came(Standing.NOT_STARTED),
+    }  # fmt: skip
+    results = [Result(name, outcome, 2 if name == "e" else 1, 0.5) for name, outcome in outcomes.items()]
+    return Fleetwide(FleetRun("apply", tuple(results), 2.5), with_sql=True)
+
+
 def probed() -> Probed:
     findings = [Probe("views", HOSTILE, verdict, HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), HOSTILE) for verdict in Found]
     return Probed(ProbeRun(HOSTILE, tuple(findings), {"views": HOSTILE}, strict=True), HOSTILE)
@@ -144,6 +171,7 @@ VALUES = {
     "findings": findings,
     "changes": changes,
     "drift": drifted,
+    "fleet": fleet,
     "results": results,
     "coverage": coverage,
     "mutants": assayed,
@@ -253,6 +281,37 @@ def test_changes_say_what_opens():
     assert "alter table t enable row level security;" in text
     assert "2 changes (1 OPENS, 1 CLOSES) pending" in text
     assert "nothing pending" in written("changes", "text", Changes(Plan((), "a", "a"), "PostgreSQL 18"))
+
+
+def test_what_databases_share_is_told_once():
+    """With their names; the table has a line for each, and what to do next is said of those that aren't done."""
+    text = written("fleet", "text", fleet())
+    assert text.count("alter table t enable row level security;") == 2  # of the two plans
+    assert "2 changes (1 OPENS, 1 CLOSES) applied to 2 databases: a\\x1b" in text
+    assert "1 change (1 CLOSES) pending in b" in text
+    assert ["a", "2", "changes", "applied", "0.5", "s"] in [line.split() for line in text.splitlines()]
+    assert "2 tries, 0.5 s" in text
+    assert "2 applied, 1 pending, 1 drifted, 1 doesn't fit, 1 failed, 1 not started; 7 databases in 2.5 s" in text
+    assert "--only b --only c --only d --only e --only f" in text
+    document = json.loads(written("fleet", "json", fleet()))
+    assert [len(group["databases"]) for group in document["groups"]] == [2, 1, 1, 1]
+    assert [each["state"] for each in document["databases"]][-2:] == ["failed", "not started"]
+    assert (document["exit_code"], document["groups"][0]["changes"]["pending"]) == (2, False)
+    levels = [line.split()[0] for line in written("fleet", "github", fleet()).splitlines() if "title=fleet%3A" in line]
+    assert levels.count("::error") == 2
+
+
+@pytest.mark.parametrize(
+    ("standings", "code"),
+    [
+        ("IN_STEP APPLIED", 0), ("IN_STEP PENDING", 1), ("DRIFTED APPLIED", 1), ("INVALID IN_STEP", 1),
+        ("PENDING UNKNOWN", 2), ("REFUSED DRIFTED", 2), ("FAILED IN_STEP", 2), ("APPLIED NOT_STARTED", 2),
+    ],
+)  # fmt: skip
+def test_the_worst_of_a_fleet_is_its_exit_code(standings: str, code: int):
+    """One without an answer outweighs one whose answer is no, and that all that are in step."""
+    results = [Result(name, Came(Standing[name])) for name in standings.split()]
+    assert FleetRun("plan", tuple(results)).exit_code == code
 
 
 def test_a_mutation_score_as_text():

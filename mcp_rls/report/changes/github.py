@@ -13,5 +13,6 @@ def write(changes: Changes, out: TextIO) -> None:
     for operation in changes.plan.operations:
         level = "warning" if operation.effect is Effect.OPENS else "notice"
         message = operation.words + (f" ({operation.lock})" if operation.lock else "")
-        title = "pending" if operation.effect is Effect.NEITHER else f"pending, {operation.effect.value.upper()}"
+        state = "applied" if changes.applied else "pending"
+        title = state if operation.effect is Effect.NEITHER else f"{state}, {operation.effect.value.upper()}"
         out.write(annotation(level, message, title=title) + "\n")

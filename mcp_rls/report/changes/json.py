@@ -9,10 +9,10 @@ from mcp_rls.report import Changes
 
 
 def write(changes: Changes, out: TextIO) -> None:
-    """Whether anything is pending, and each operation with its statements in order."""
+    """Whether anything is still pending, and each operation with its statements in order."""
     document = {
         "database": changes.database,
-        "pending": bool(changes.plan),
+        "pending": bool(changes.plan) and not changes.applied,
         "before": changes.plan.before,
         "after": changes.plan.after,
         "operations": [

@@ -39,4 +39,6 @@ def _summary(changes: Changes) -> Text:
     kinds = [(effect, sum(o.effect is effect for o in operations)) for effect in (Effect.OPENS, Effect.CLOSES)]
     said = ", ".join(f"{number} {effect.value.upper()}" for effect, number in kinds if number)
     counts = counted(len(operations), "change") + (f" ({said})" if said else "")
+    if changes.applied:
+        return Text.assemble(("✓ ", "bold green"), f"{counts} applied to {shown(changes.database)}")
     return Text.assemble(("→ ", "bold"), f"{counts} pending in {shown(changes.database)}")

@@ -1,0 +1,1 @@
+"""A command on many databases, a file for each format."""
