@@ -293,7 +293,7 @@ class _Resolver:
                 "class-role-people",
                 f'policy "{policy.name}" of table "{facts.name}" {fault}: a session in a class role doesn\'t meet it',
                 span,
-                "give the table people rules, or make the policy for PUBLIC and let it read claims alone",
+                "give the table people rules, or make the policy for the class role too, and let it read claims alone",
                 subject=f"table {facts.name}",
             )
 

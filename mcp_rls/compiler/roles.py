@@ -79,9 +79,11 @@ _BY_ROLE = re.compile(
 
 
 def bound_to_shared(policies: PolicySet, table: Table) -> Iterator[tuple[ForeignPolicy, str]]:
-    """The app's permissive policies of the table that a session in a class role wouldn't meet as its person does."""
+    """The app's policies of the table that a session in a class role wouldn't meet as its person does."""
+    touching = {who for rule in policies.client_rules(table.name) for who in rule.who}
+    own = {role for name, role in policies.class_roles.items() if name in touching}
     for policy in table.policies:
-        named = sorted({*policy.roles} & {*policies.roles})
+        named = sorted({*policy.roles} & {*policies.roles}) if own - {*policy.roles} else []
         text = f"{policy.using or ''} {policy.check or ''}"
         said = _BY_ROLE.search(text)
         if named:

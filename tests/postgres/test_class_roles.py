@@ -295,6 +295,9 @@ def test_policies_of_the_app_that_name_a_role(scratch: Scratch) -> None:
     scratch.run(f"alter policy own on public.notes using (owner = '{ANN}')")
     scratch.install(file)
     assert scratch.sees(helper(), role="mcp_bound") == [1, 2]
+    scratch.run("alter policy own on public.notes to authenticated, mcp_bound")
+    assert scratch.left(file) == []
+    assert scratch.sees(helper(), role="mcp_bound") == [1, 2]
 
 
 def test_table_by_table_and_back(scratch: Scratch) -> None:
