@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from mcp_rls import report
-from mcp_rls.cli.options import DATABASE_VARIABLE, Target, fail, load, neighbour, output_format, policy_file, target
+from mcp_rls.cli.options import (
+    DATABASE_VARIABLE,
+    Target,
+    load,
+    load_cases,
+    neighbour,
+    output_format,
+    policy_file,
+    target,
+)
 
 if TYPE_CHECKING:
     from mcp_rls.compiler.model import PolicySet
@@ -44,19 +53,10 @@ def mutants(
     nothing.
     """
     policies = load(file)
-    suite = _suite(cases or file.parent / "cases.yaml", policies)
+    suite = load_cases(cases or file.parent / "cases.yaml", policies)
     score, description = _score(policies, suite, target, file, not no_search)
     report.write("mutants", format_, report.Assayed(score, description, fail_under), sys.stdout)
     sys.exit(score.exit_code(fail_under))
-
-
-def _suite(path: Path, policies: PolicySet) -> Suite:
-    from mcp_rls.harness.suite import load_suite
-
-    suite, diagnostics = load_suite(path, policies)
-    if suite is None:
-        fail(diagnostics, str(path))
-    return suite
 
 
 def _score(policies: PolicySet, suite: Suite, target: Target, file: Path, search: bool) -> tuple[Score, str]:

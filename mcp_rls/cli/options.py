@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mcp_rls.database.apply import Connection
     from mcp_rls.database.server import Server
     from mcp_rls.diagnostics import Diagnostics
+    from mcp_rls.harness.suite import Suite
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 DATABASE_VARIABLE = "MCP_RLS_DATABASE_URL"
@@ -215,6 +216,17 @@ def load(file: Path) -> PolicySet:
     if policies is None:
         fail(diagnostics, str(file))
     return policies
+
+
+def load_cases(path: Path, policies: PolicySet) -> Suite:
+    """The suite of a cases file; its errors are shown on stderr and end the command, its warnings are shown."""
+    from mcp_rls.harness.suite import load_suite
+
+    suite, diagnostics = load_suite(path, policies)
+    if suite is None:
+        fail(diagnostics, str(path))
+    show_warnings(diagnostics, str(path))
+    return suite
 
 
 def fail(diagnostics: Diagnostics, checked: str) -> NoReturn:

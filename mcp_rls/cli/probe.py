@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from mcp_rls import report
-from mcp_rls.cli.options import DATABASE_VARIABLE, Problem, Target, fail, load, neighbour, output_format, policy_file
+from mcp_rls.cli.options import (
+    DATABASE_VARIABLE,
+    Problem,
+    Target,
+    load,
+    load_cases,
+    neighbour,
+    output_format,
+    policy_file,
+)
 from mcp_rls.cli.options import target as database_target
 
 if TYPE_CHECKING:
@@ -65,19 +74,10 @@ def probe(
     if unknown:
         raise Problem(f'there is no probe "{unknown[0]}"\nhint: one of {", ".join(names())}')
     policies = load(file)
-    suite = _suite(cases or file.parent / "cases.yaml", policies)
+    suite = load_cases(cases or file.parent / "cases.yaml", policies)
     run, description = _run(policies, suite, target, file, only, strict=strict, call_volatile=call_volatile)
     report.write("probes", format_, report.Probed(run, description), sys.stdout)
     sys.exit(run.exit_code)
-
-
-def _suite(path: Path, policies: PolicySet) -> Suite:
-    from mcp_rls.harness.suite import load_suite
-
-    suite, diagnostics = load_suite(path, policies)
-    if suite is None:
-        fail(diagnostics, str(path))
-    return suite
 
 
 def _run(

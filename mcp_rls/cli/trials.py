@@ -14,8 +14,8 @@ from mcp_rls import report
 from mcp_rls.cli.options import (
     DATABASE_VARIABLE,
     Target,
-    fail,
     load,
+    load_cases,
     neighbour,
     output_format,
     policy_file,
@@ -68,7 +68,7 @@ def test(
     Exit 1 if an expectation didn't hold or too little is covered, 2 if something could not be decided.
     """
     policies = load(file)
-    suite = _suite(cases or file.parent / "cases.yaml", policies)
+    suite = load_cases(cases or file.parent / "cases.yaml", policies)
     gathering = _gathering(policies) if cov or cov_fail_under is not None else None
     result, description = _run(policies, suite, target, file, gathering)
     coverage = gathering.result() if gathering is not None else None
@@ -102,15 +102,6 @@ def _gathering(policies: PolicySet) -> Gathering:
     from mcp_rls.harness.coverage.gathering import Gathering
 
     return Gathering(policies)
-
-
-def _suite(path: Path, policies: PolicySet) -> Suite:
-    from mcp_rls.harness.suite import load_suite
-
-    suite, diagnostics = load_suite(path, policies)
-    if suite is None:
-        fail(diagnostics, str(path))
-    return suite
 
 
 def _run(

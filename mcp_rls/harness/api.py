@@ -49,7 +49,6 @@ class Rls:
         claims: Values | None = None,
         raw: Values | str | None = None,
         consent: Literal["none"] | None = None,
-        session: Literal["none"] | None = None,
         role: str | None = None,
         name: str | None = None,
     ) -> Token:
@@ -79,7 +78,6 @@ class Rls:
             claims=claims or {},
             raw=raw,
             consent=consent is None,
-            session=session is None,
         )
         return Token(self._stage, self._keys, spec)
 

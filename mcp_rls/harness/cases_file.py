@@ -1,76 +1,21 @@
-"""The shape of a cases file, and the suite made from it. Every error of the file comes out in one run."""
+"""The suite that a cases file describes. Every error of the file comes out in one run."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from typing import Any
 
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.model import COMMANDS, Command, PolicySet
 from mcp_rls.diagnostics import Diagnostics, nearest
 from mcp_rls.document import Document
+from mcp_rls.harness.cases_shape import CaseShape, Path, PersonShape, Reader, Row, Rows, TokenShape
 from mcp_rls.harness.suite import REASONS, Case, Expectation, ExpectationKind, Reason, Sub, Suite, TokenSpec
+from mcp_rls.harness.token import is_client_token
 
-_Path = tuple[str | int, ...]
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_Row = dict[str, Any]
-
-
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Sections(_Shape):
-    fixtures: dict[str, Any] = {}
-    people: dict[str, Any] = {}
-    tokens: dict[str, Any] = {}
-    cases: list[Any] = []
-
-
-class _Rows(_Shape):
-    rows: list[_Row]
-
-
-class _Person(_Shape):
-    sub: str | int | bool
-
-
-class _Token(_Shape):
-    person: str | None = None
-    class_: str | None = Field(None, alias="class")
-    client: str | None = None
-    scope: str | list[str] | None = None
-    claims: dict[str, Any] = {}
-    raw: str | dict[str, Any] | None = None
-    consent: Literal["none"] | None = None
-    session: Literal["none"] | None = None
-    role: str | None = None
-
-
-class _Update(_Shape):
-    set: _Row
-    where: _Row = {}
-
-
-class _Delete(_Shape):
-    where: _Row = {}
-
-
-class _Case(_Shape):
-    as_: str = Field(alias="as")
-    select: str | None = None
-    insert: dict[str, _Row] | None = None
-    update: dict[str, _Update] | None = None
-    delete: dict[str, _Delete] | None = None
-    sees: list[Any] | None = None
-    changes: list[Any] | None = None
-    allowed: bool | None = None
-    refused: str | None = None
 
 
 _EXPECTATIONS: dict[Command, tuple[ExpectationKind, ...]] = {
@@ -85,16 +30,6 @@ _REASONS: dict[Command, tuple[Reason, ...]] = {
     "update": REASONS,
     "delete": ("grant", "constraint"),
 }
-_EXPECTED = {
-    "string_type": "a text",
-    "int_type": "a whole number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-}
-_M = TypeVar("_M", bound=_Shape)
 
 
 def build_suite(document: Document, policies: PolicySet, diagnostics: Diagnostics) -> Suite | None:
@@ -102,27 +37,27 @@ def build_suite(document: Document, policies: PolicySet, diagnostics: Diagnostic
     return _Builder(document, policies, diagnostics).build()
 
 
-class _Builder:
+class _Builder(Reader):
     def __init__(self, document: Document, policies: PolicySet, diagnostics: Diagnostics) -> None:
-        self.document = document
+        super().__init__(document, diagnostics)
         self.policies = policies
-        self.diagnostics = diagnostics
 
     def build(self) -> Suite | None:
-        sections = self.shaped(_Sections, self.document.data, ())
+        sections = self.sections()
         if sections is None:
             return None
         fixtures = self.fixtures(sections.fixtures)
         people = self.people(sections.people)
         names = {name: self.token(name, data, people) for name, data in sections.tokens.items()}
         cases = [self.case(number, data, names) for number, data in enumerate(sections.cases, 1)]
-        if not cases:
+        if not cases and "cases" not in self.unread:
             hint = "a denial means something only beside an access that works: write at least one case"
             message = "there is no case in this file, so it can show nothing"
             self.diagnostics.error("no-cases", message, self.document.span("cases"), hint)
         if self.diagnostics.has_errors:
             return None
         tokens = {name: token for name, token in names.items() if token is not None}
+        self.warn_without_client(tokens)
         return Suite(
             self.document.path,
             MappingProxyType(tokens),
@@ -134,11 +69,17 @@ class _Builder:
 
     # --- sections ---
 
-    def fixtures(self, data: dict[str, Any]) -> dict[TableName, tuple[_Row, ...]]:
+    def warn_without_client(self, tokens: Mapping[str, TokenSpec]) -> None:
+        if not any(is_client_token(self.policies, token) for token in tokens.values()):
+            message = "no token here is a client's, so nothing is tried that the ceilings must deny"
+            hint = "give a token a `class` or a `client`, and a case of what it may do"
+            self.diagnostics.warning("no-client-token", message, self.document.key_span("tokens"), hint)
+
+    def fixtures(self, data: dict[str, Any]) -> dict[TableName, tuple[Row, ...]]:
         fixtures = {}
         for text, rows in data.items():
             table = self.table(text, ("fixtures", text), covered=False)
-            shaped = self.shaped(_Rows, {"rows": rows}, ("fixtures", text), skip=1)
+            shaped = self.shaped(Rows, {"rows": rows}, ("fixtures", text), skip=1)
             if table is not None and shaped is not None:
                 fixtures[table] = tuple(shaped.rows)
         return fixtures
@@ -146,7 +87,7 @@ class _Builder:
     def people(self, data: dict[str, Any]) -> dict[str, Sub]:
         people = {}
         for name, entry in data.items():
-            person = self.shaped(_Person, entry, ("people", name))
+            person = self.shaped(PersonShape, entry, ("people", name))
             if person is None:
                 continue
             people[name] = person.sub
@@ -170,11 +111,11 @@ class _Builder:
         return "a uuid" if kind == "uuid" and not _UUID.fullmatch(sub) else ""
 
     def token(self, name: str, data: Any, people: Mapping[str, Sub]) -> TokenSpec | None:
-        path: _Path = ("tokens", name)
-        shape = self.shaped(_Token, data, path)
+        path: Path = ("tokens", name)
+        shape = self.shaped(TokenShape, data, path)
         if shape is None:
             return None
-        if shape.person is not None and shape.person not in people:
+        if shape.person is not None and shape.person not in people and "people" not in self.unread:
             self.unknown("person", "person", shape.person, (*path, "person"), people)
         if shape.class_ is not None and shape.class_ not in self.policies.classes:
             self.unknown("class", "class", shape.class_, (*path, "class"), self.policies.classes)
@@ -184,6 +125,8 @@ class _Builder:
             self.error("bad-value", message, (*path, "client"), hint, key=True)
         if shape.role is not None and shape.role not in self.policies.acting:
             self.unknown("role", "role", shape.role, (*path, "role"), self.policies.acting)
+        if shape.session is not None:
+            self.no_session((*path, "session"))
         for claim in shape.claims:
             if claim not in self.policies.claims:
                 hint = "declare it under `claims:` in the policy file, or use `raw`"
@@ -199,18 +142,27 @@ class _Builder:
             claims=shape.claims,
             raw=shape.raw,
             consent=shape.consent is None,
-            session=shape.session is None,
             span=self.document.key_span(*path),
         )
+
+    def no_session(self, path: Path) -> None:
+        """An error: no token brings a session that could be left out."""
+        hint = "leave it out; `consent: none` is a token without its consent"
+        if self.policies.platform == "supabase":
+            message = "sessions in auth.sessions aren't supported yet: no token brings one, so `none` changes nothing"
+            self.error("not-yet", message, path, hint, key=True)
+        else:
+            message = f"{self.policies.platform} has no table of sessions, so `session: none` means nothing"
+            self.error("bad-value", message, path, hint, key=True)
 
     # --- cases ---
 
     def case(self, number: int, data: Any, tokens: Mapping[str, TokenSpec | None]) -> Case | None:
-        path: _Path = ("cases", number - 1)
-        shape = self.shaped(_Case, data, path)
+        path: Path = ("cases", number - 1)
+        shape = self.shaped(CaseShape, data, path)
         if shape is None:
             return None
-        if shape.as_ not in tokens:
+        if shape.as_ not in tokens and "tokens" not in self.unread:
             self.unknown("token", "token", shape.as_, (*path, "as"), tokens)
         command = self.command(shape, path)
         if command is None:
@@ -223,7 +175,7 @@ class _Builder:
         span = self.document.span(*path)
         return Case(number, shape.as_, command, table, expect, values, where, span)
 
-    def command(self, shape: _Case, path: _Path) -> Command | None:
+    def command(self, shape: CaseShape, path: Path) -> Command | None:
         """The one command of a case."""
         given = [c for c in COMMANDS if getattr(shape, c) is not None]
         if len(given) == 1:
@@ -233,7 +185,7 @@ class _Builder:
         self.error("bad-value" if given else "missing-key", message, path)
         return None
 
-    def expectation(self, shape: _Case, command: Command, path: _Path) -> Expectation | None:
+    def expectation(self, shape: CaseShape, command: Command, path: Path) -> Expectation | None:
         every: tuple[ExpectationKind, ...] = ("sees", "changes", "allowed", "refused")
         given = [k for k in every if getattr(shape, k) is not None]
         fitting = _EXPECTATIONS[command]
@@ -259,7 +211,7 @@ class _Builder:
         assert keys is not None, "the expectation that was given has a value"
         return Expectation(kind, tuple(self.key(k, (*path, kind, i)) for i, k in enumerate(keys)))
 
-    def refusal(self, shape: _Case, command: Command, path: _Path) -> Expectation | None:
+    def refusal(self, shape: CaseShape, command: Command, path: Path) -> Expectation | None:
         fitting = _REASONS[command]
         for reason in fitting:
             if shape.refused == reason:
@@ -272,7 +224,7 @@ class _Builder:
         self.error("bad-value", message, (*path, "refused"), hint)
         return None
 
-    def key(self, value: Any, path: _Path) -> Any:
+    def key(self, value: Any, path: Path) -> Any:
         """The key of a row as a value that doesn't change."""
         if isinstance(value, dict):
             if not value:
@@ -286,7 +238,7 @@ class _Builder:
             self.error("bad-value", "null can't be a key", path)
         return value
 
-    def target(self, shape: _Case, command: Command, path: _Path) -> tuple[TableName, _Row, _Row] | None:
+    def target(self, shape: CaseShape, command: Command, path: Path) -> tuple[TableName, Row, Row] | None:
         if command == "select":
             table = self.table(str(shape.select), (*path, "select"), key=False)
             return (table, {}, {}) if table is not None else None
@@ -307,7 +259,7 @@ class _Builder:
 
     # --- shared ---
 
-    def table(self, text: str, path: _Path, *, covered: bool = True, key: bool = True) -> TableName | None:
+    def table(self, text: str, path: Path, *, covered: bool = True, key: bool = True) -> TableName | None:
         known = [str(table) for table in self.policies.tables]
         name = TableName.parse(text)
         if name is None:
@@ -320,75 +272,3 @@ class _Builder:
             self.error("unknown-table", message, path, nearest(text, known), key=key)
             return None
         return name
-
-    def shaped(self, model: type[_M], data: Any, path: _Path, skip: int = 0) -> _M | None:
-        """`data` as `model`, or None with an error for each place that doesn't fit; `skip`: leading keys of ours."""
-        try:
-            return model.model_validate(data)
-        except ValidationError as problem:
-            self.misfits(model, problem.errors(include_url=False), data, path, skip)
-            return None
-
-    def misfits(self, model: type[_Shape], errors: list[ErrorDetails], data: Any, path: _Path, skip: int) -> None:
-        expected: dict[_Path, list[str]] = {}
-        for error in errors:
-            inside = _inside(data, error["loc"])
-            place = (*path, *inside[skip:])
-            name = str(error["loc"][-1]) if error["loc"] else ""
-            if error["type"] == "extra_forbidden":
-                known = [f.alias or n for n, f in _model_at(model, inside).model_fields.items()]
-                hint = nearest(name, known) or f"known here: {', '.join(known)}"
-                self.error("unknown-key", f'unknown key "{name}"', place, hint, key=True)
-            elif error["type"] == "missing":
-                self.error("missing-key", f'the key "{name}" is missing', place)
-            else:
-                what = _EXPECTED.get(error["type"]) or error.get("ctx", {}).get("expected") or error["msg"]
-                expected.setdefault(place, []).append(str(what))
-        for place, wanted in expected.items():
-            found = _kind(_value(self.document.data, place))
-            self.error("wrong-type", f"expected {' or '.join(dict.fromkeys(wanted))}, found {found}", place)
-
-    def unknown(
-        self, code: str, word: str, name: str, path: _Path, known: Any, hint: str = "", key: bool = False
-    ) -> None:
-        help_ = nearest(name, known) or hint or (f"known: {', '.join(known)}" if known else "")
-        self.error(f"unknown-{code}", f'there is no {word} "{name}"', path, help_, key=key)
-
-    def error(self, code: str, message: str, path: _Path, hint: str = "", *, key: bool = False) -> None:
-        span = self.document.key_span(*path) if key else self.document.span(*path)
-        self.diagnostics.error(code, message, span, hint)
-
-
-def _model_at(model: type[_Shape], inside: _Path) -> type[_Shape]:
-    """The model in which the last key of `inside` stands."""
-    command = inside[0] if len(inside) > 2 else ""
-    inner: dict[str, type[_Shape]] = {"update": _Update, "delete": _Delete}
-    return inner.get(str(command), model)
-
-
-def _inside(data: Any, loc: _Path) -> _Path:
-    """The part of pydantic's location that leads through the data: a union adds the branch that it tried."""
-    found: list[str | int] = []
-    for key in loc:
-        known = key in data if isinstance(data, dict) else isinstance(data, list) and isinstance(key, int)
-        if not known:
-            break
-        data = data[key]
-        found.append(key)
-    return tuple(found)
-
-
-def _value(data: Any, path: _Path) -> Any:
-    for key in path:
-        data = data[key]
-    return data
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    return f"the text {value!r}" if isinstance(value, str) else f"the number {value}"

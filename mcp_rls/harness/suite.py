@@ -34,7 +34,6 @@ class TokenSpec:
     claims: Values = field(default_factory=dict)  # declared claims by name
     raw: Values | str | None = None  # merged over the claims last; a text replaces them
     consent: bool = True  # whether the token brings the consent row that it needs
-    session: bool = True
     span: Span = Span()
 
 

@@ -79,6 +79,8 @@ class CasesFile(pytest.File):
         suite, diagnostics = load_suite(_shown(self.path), policies)
         if suite is None:
             raise self.CollectError("\n".join(str(d) for d in diagnostics))
+        for diagnostic in diagnostics:
+            self.warn(pytest.PytestCollectionWarning(str(diagnostic)))
         return policies, suite
 
 

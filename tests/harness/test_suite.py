@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,8 @@ WRONG = [
     ("client: some-client", "client: c, class: assistant", "bad-value", 7, "a class or a client, not both"),
     ("consent: none", "consent: no", "wrong-type", 6, "expected 'none'"),
     ("consent: none", "consnt: none", "unknown-key", 6, 'did you mean "consent"?'),
+    ("consent: none", "session: none", "bad-value", 6, "postgres has no table of sessions"),
+    ("consent: none", "session: no", "wrong-type", 6, "expected 'none'"),
     ("consent: none", "role: anon", "unknown-role", 6, 'there is no role "anon"'),
     ("scope: [a, b]", "scope: 7", "wrong-type", 7, "expected a text or a list, found the number 7"),
     ("sub: 00000000-0000-4000-8000-00000000000a}}", "sub: ann}}", "bad-value", 3, "is a uuid, found 'ann'"),
@@ -157,6 +160,53 @@ def test_all_mistakes_come_out_in_one_run(policies: PolicySet) -> None:
     assert suite is None
     assert len(diagnostics.errors) >= 5
     assert [d.span.line for d in diagnostics] == sorted(d.span.line for d in diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [
+        ("fixtures:", "fixture:", "unknown-key"),
+        ("tokens:", "toekns:", "unknown-key"),
+        ("people:", "peple:", "unknown-key"),
+        ("people: {ann: {sub: 00000000-0000-4000-8000-00000000000a}}", "people: 7", "wrong-type"),
+    ],
+)
+def test_a_mistake_in_one_section_hides_none_elsewhere(policies: PolicySet, before: str, after: str, code: str) -> None:
+    """And nothing is said of what may stand in the section that can't be read."""
+    assert before in CASES
+    text = CASES.replace(before, after, 1).replace("changes: [1]}", "change: [1]}")
+    suite, diagnostics = read(text, policies, None)
+    assert suite is None
+    assert [(d.code, d.span.line) for d in diagnostics if d.span.line == 12] == [("unknown-key", 12)]
+    assert sorted(d.code for d in diagnostics) == sorted([code, "unknown-key"])
+
+
+def test_a_misspelt_list_of_cases_is_not_called_empty(policies: PolicySet) -> None:
+    suite, diagnostics = read(CASES.replace("cases:", "case:"), policies)
+    assert suite is None
+    assert [d.code for d in diagnostics] == ["unknown-key"]
+
+
+def test_a_session_that_nothing_asks_for_is_no_part_of_a_token_yet(policies: PolicySet) -> None:
+    """On a platform that has sessions the error says that they aren't supported, not that there are none."""
+    supabase = replace(policies, platform="supabase")
+    assert read(CASES, supabase)[0] is not None
+    suite, diagnostics = read(CASES.replace("consent: none", "session: none"), supabase)
+    assert suite is None
+    assert [(d.code, d.span.line, d.span.column) for d in diagnostics] == [("not-yet", 6, 71)]
+
+
+def test_a_file_without_a_clients_token_is_warned_of(policies: PolicySet) -> None:
+    """It is a suite all the same; with one such token there is no warning, however it comes to be a client's."""
+    own = "people: {ann: {sub: 00000000-0000-4000-8000-00000000000a}}\ntokens:\n  ann: {person: ann}\n"
+    case = "cases: [{as: ann, select: public.notes, sees: []}]\n"
+    suite, diagnostics = read(own + case, policies)
+    assert suite is not None
+    assert [(d.code, d.severity.label, d.span.line) for d in diagnostics] == [("no-client-token", "warning", 2)]
+    for token in ("{client: somebody}", "{person: ann, class: assistant}", '{raw: "no claims"}'):
+        suite, diagnostics = read(f"{own}  other: {token}\n{case}", policies)
+        assert suite is not None
+        assert list(diagnostics) == []
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "cases: []\n", "tokens: {}\n", "people: {}\ncases:\n"])
