@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from testcontainers.core.config import testcontainers_config
 
 from mcp_rls.database import binaries, container, embedded, server
 from mcp_rls.database.server import Server, ServerError, open_server
+from tests.postgres.places import engine_is_missing, made_open_directory
 
 pytestmark = pytest.mark.postgres
 
@@ -77,12 +77,8 @@ def running() -> Iterator[Server]:
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    """A directory that every user may enter and write to, unlike pytest's own; in memory if there is room."""
-    parent = embedded._parent_directory(binaries.server_account(), {})
-    path = Path(tempfile.mkdtemp(prefix="mcp-rls-test-", dir=parent))
-    path.chmod(0o1777)
-    yield path
-    shutil.rmtree(path)
+    with made_open_directory() as path:
+        yield path
 
 
 def _asked(url: str, question: LiteralString = "select current_database()") -> Any:
@@ -477,22 +473,13 @@ def test_no_engine(monkeypatch: pytest.MonkeyPatch, open_directory: Path) -> Non
     gc.collect()
 
 
-def _engine_is_missing() -> bool:
-    try:
-        container.probe_engine()
-    except ServerError:
-        gc.collect()
-        return True
-    return False
-
-
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.container
 def test_container(monkeypatch: pytest.MonkeyPatch) -> None:
     """With an engine, a container serves and is removed; without one, the error says that there is none."""
     # The reaper is an image of its own, which an engine without a registry can't fetch.
     monkeypatch.setattr(testcontainers_config, "ryuk_disabled", True)
-    if _engine_is_missing():
+    if engine_is_missing():
         with pytest.raises(ServerError, match="no Docker engine"), open_server(container="postgres:18"):
             pass
         gc.collect()
@@ -533,7 +520,7 @@ def _containers() -> set[str]:
 @pytest.mark.container
 def test_a_killed_owner_leaves_no_container() -> None:
     """`kill -9` of the owner removes its container; where there is no engine, that is what the owner says."""
-    missing = _engine_is_missing()
+    missing = engine_is_missing()
     before = set[str]() if missing else _containers()
     process = subprocess.Popen(
         [sys.executable, "-c", _CONTAINER_OWNER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=_ROOT
@@ -557,7 +544,7 @@ def test_a_killed_owner_leaves_no_container() -> None:
 def test_container_of_no_image() -> None:
     """An image that doesn't exist is named; without an engine, that is said first."""
     image = "mcp-rls-test/missing:0"
-    expected = "no Docker engine" if _engine_is_missing() else f"no container of {image}"
+    expected = "no Docker engine" if engine_is_missing() else f"no container of {image}"
     with pytest.raises(ServerError, match=expected), open_server(container=image):
         pass
     gc.collect()
