@@ -51,6 +51,10 @@ class RoleFacts:
     reach: Mapping[TableName, Reach] = field(default_factory=dict)
     policies: Mapping[TableName, tuple[BindingPolicy, ...]] = field(default_factory=dict)
 
+    def may(self, table: TableName, command: Command) -> bool:
+        """Whether the role has any privilege for `command` on the table."""
+        return table in self.reach and self.reach[table].may(command)
+
     def binding(self, table: TableName, command: Command) -> tuple[BindingPolicy, ...]:
         """The policies that decide about `command`, the restrictive ones last."""
         found = [p for p in self.policies.get(table, ()) if p.applies(command)]

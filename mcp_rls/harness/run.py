@@ -139,7 +139,7 @@ class Runner:
         performed = trials.perform(self.stage, case)
         self._inserted.setdefault(case.number, performed.new)  # as it was when nothing was altered yet
         matched = trials.matched(self.stage, table, case) if case.command in ("update", "delete") else ()
-        brought, ungranted = _brought(bearer, table.name), _ungranted(self.policies, bearer, case)
+        brought, ungranted = _brought(bearer, table.name), _ungranted(self.policies, bearer, case.table, case.command)
         scene = Scene(table, frozenset(there), expected, frozenset(matched), brought, ungranted)
         finding = judge(case, performed.observation, scene)
         outcome = CellOutcome(case.command, finding, performed.observation)
@@ -258,20 +258,30 @@ class Runner:
             message,
             finding.keys,
             outcome.by_catalog,
+            self._is_by_grant(check, outcome, bearer),
             self.stage.attempts - attempts,
             time.perf_counter() - begun,
             finding.hint,
         )
+
+    def _is_by_grant(self, check: Check, outcome: CellOutcome, bearer: Bearer) -> bool:
+        """Whether a cell is denied for want of a grant alone, and not one that the policy file withholds."""
+        denied = check.case is None and outcome.finding.verdict is Verdict.PASSED
+        if not denied or _ungranted(self.policies, bearer, check.table, check.command):
+            return False
+        if outcome.by_catalog:
+            return not self.stage.facts(bearer.role).may(check.table, check.command)
+        return outcome.observation is not None and outcome.observation.refused_by_grant
 
 
 def _brought(bearer: Bearer, table: TableName) -> frozenset[Key]:
     return frozenset(key for name, key in bearer.brought if name == table)
 
 
-def _ungranted(policies: PolicySet, bearer: Bearer, case: Case) -> bool:
+def _ungranted(policies: PolicySet, bearer: Bearer, table: TableName, command: Command) -> bool:
     """Whether the token acts in the role of a class that has no rule for this, and so no privilege."""
     of = next((name for name, role in policies.class_roles.items() if role == bearer.role), None)
-    rules = (r for r in policies.client_rules(case.table) if case.command in r.commands)
+    rules = (r for r in policies.client_rules(table) if command in r.commands)
     return of is not None and not any(of in rule.who for rule in rules)
 
 

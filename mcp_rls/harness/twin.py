@@ -1,4 +1,4 @@
-"""A case's UPDATE or DELETE once more without its WHERE: what denied it may have been the SELECT policies alone."""
+"""A case's UPDATE or DELETE once more without its WHERE: what denied it may have been what a SELECT needs, alone."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _TWINS = 20  # rows of one case that are tried
 def blind_twin(stage: Stage, case: Case, scene: Scene) -> tuple[Finding, Observation] | None:
     """What the acting token changes after all, row by row, of that which it must not; None when it is nothing.
 
-    A WHERE reads columns, and PostgreSQL then asks the SELECT policies too, of the old row and of the new one.
+    A WHERE reads columns, and PostgreSQL then asks for the SELECT privilege too, and the SELECT policies, of the old
+    row and of the new one.
     """
     writes = case.command in ("update", "delete")
-    if not writes or not case.where or case.expect.reason in ("grant", "constraint"):
+    if not writes or not case.where or case.expect.reason == "constraint":
         return None
     kept = sorted(scene.matched - set(scene.expected) - scene.brought)[:_TWINS]
     statement = trials.statement(scene.table, case, blind=True)

@@ -62,6 +62,7 @@ class CheckResult:
     message: str = ""
     keys: tuple[Key, ...] = ()
     by_catalog: str = ""  # why the catalog alone proves the denial, where nothing could be tried
+    by_grant: bool = False  # a cell that is denied for want of a grant: no policy was asked
     attempts: int = 0  # statements that were run as the token
     seconds: float = 0.0
     hint: str = ""  # what to write if it is meant
@@ -91,6 +92,11 @@ class SuiteResult:
     @property
     def cells(self) -> tuple[CheckResult, ...]:
         return tuple(r for r in self.results if r.check.case is None)
+
+    @property
+    def by_grant(self) -> tuple[CheckResult, ...]:
+        """Cells that show nothing of the policies: a grant that comes later could open them."""
+        return tuple(r for r in self.cells if r.by_grant)
 
     @property
     def failures(self) -> tuple[CheckResult, ...]:

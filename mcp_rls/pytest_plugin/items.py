@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from mcp_rls.pytest_plugin import options, servers
-from mcp_rls.pytest_plugin.reports import HOSTILE_TOKENS, HOSTILE_TRIES
+from mcp_rls.pytest_plugin.reports import BY_GRANT, HOSTILE_TOKENS, HOSTILE_TRIES
 
 if TYPE_CHECKING:
     from mcp_rls.catalog import TableName
@@ -75,7 +75,10 @@ class CheckItem(CasesItem):
     def runtest(self) -> None:
         workshop = self.workshop
         runner = workshop.runner(servers.project(self.config, self.policies), self.path)
-        failures = [result.message for result in self.results(runner) if not result.passed]
+        results = list(self.results(runner))
+        if by_grant := sum(result.by_grant for result in results):
+            self.user_properties.append((BY_GRANT, by_grant))
+        failures = [result.message for result in results if not result.passed]
         if workshop.server().kind == "given" and hasattr(self.config, "workerinput"):
             workshop.let_go()  # other workers wait for this database
         if failures:

@@ -12,7 +12,9 @@ from mcp_rls.pytest_plugin import options, servers
 if TYPE_CHECKING:
     from mcp_rls.harness.coverage.result import Coverage
 
-HOSTILE_TOKENS, HOSTILE_TRIES = "rls_hostile_tokens", "rls_hostile_tries"  # properties of an item that ran
+# properties of an item that ran
+HOSTILE_TOKENS, HOSTILE_TRIES = "rls_hostile_tokens", "rls_hostile_tries"
+BY_GRANT = "rls_by_grant"
 _COVERAGE: pytest.StashKey[list[Coverage]] = pytest.StashKey()  # of xdist's workers; at the end, all of it
 
 
@@ -42,7 +44,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    _tell_hostile(terminalreporter)
+    _tell_properties(terminalreporter)
     found = config.stash.get(_COVERAGE, [])
     shortfalls = _shortfalls(config) if options.covers(config) else []
     if not (found or shortfalls) or hasattr(config, "workerinput"):
@@ -67,10 +69,15 @@ def _shortfalls(config: pytest.Config) -> list[str]:
     return files if found or not least else ["no test acted as a token, so nothing is covered"]
 
 
-def _tell_hostile(terminalreporter: Any) -> None:
-    """How much was tried with tokens that come near valid ones, over all workers."""
+def _tell_properties(terminalreporter: Any) -> None:
+    """What items wrote down, over all workers: how much was tried with hostile tokens, and what no policy denied."""
     reports = [report for some in terminalreporter.stats.values() for report in some]
     told = [dict(getattr(report, "user_properties", ())) for report in reports if getattr(report, "when", "") == "call"]
-    tokens, tries = (sum(one.get(name, 0) for one in told) for name in (HOSTILE_TOKENS, HOSTILE_TRIES))
+    tokens, tries, by_grant = (
+        sum(one.get(name, 0) for one in told) for name in (HOSTILE_TOKENS, HOSTILE_TRIES, BY_GRANT)
+    )
     if tokens:
         terminalreporter.write_line(f"rls hostile: {tokens:,} tokens that come near a valid one, {tries:,} tries")
+    if by_grant:
+        words = "unlisted cells were denied for want of a grant: no policy was asked"
+        terminalreporter.write_line(f"rls: {by_grant:,} {words}")

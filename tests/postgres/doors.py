@@ -35,6 +35,7 @@ class Doors:
     uid: int
     command: Seen
     pytest: Seen
+    printed: str = ""  # by pytest, for a reader
 
 
 def through_doors(
@@ -55,8 +56,9 @@ def through_doors(
         capture_output=True, text=True, check=False, cwd=ROOT, env={**clean, "PYTHONPATH": path, **environ},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    told = json.loads(ran.stdout.splitlines()[-1])
-    return Doors(told["uid"], Seen(**told["command"]), Seen(**told["pytest"]))
+    printed, _, told = ran.stdout.rstrip().rpartition("\n")
+    seen = json.loads(told)
+    return Doors(seen["uid"], Seen(**seen["command"]), Seen(**seen["pytest"]), printed)
 
 
 class _Recorder:

@@ -471,6 +471,24 @@ def test_an_assertion_has_its_blind_twin(conn: psycopg.Connection[Any], rls: Rls
         attempt.refused("policy")
 
 
+def test_a_missing_grant_to_select_does_not_stand_for_one_to_update(
+    conn: psycopg.Connection[Any], policies: PolicySet
+) -> None:
+    """A WHERE needs SELECT on its column; what it alone refused is tried without, and a grant that is missing holds."""
+    schema = """
+        create table public.thin (id int primary key, b text);
+        alter table public.thin enable row level security;
+        create policy people on public.thin to harness_user using (public.claim('client_id') is null);
+        grant update (b), select (b) on public.thin to harness_user;
+    """
+    text = CASES + "  - {as: ann, update: {public.thin: {where: {id: 1}, set: {b: z}}}, refused: grant}\n"
+    text = text.replace("people: {ann", "  public.thin: [{id: 1, b: y}]\npeople: {ann", 1)
+    with changed(conn, schema):
+        assert found(run_suite(conn, policies, suite_of(text, policies))) == {("LEAK", "ann", "thin", "update")}
+        conn.execute("revoke update (b) on public.thin from harness_user")
+        assert found(run_suite(conn, policies, suite_of(text, policies))) == set()
+
+
 def test_statements_start_from_the_same_rows(rls: Rls) -> None:
     """What one token writes the next one doesn't see; more fixtures stay."""
     ann = rls.token(person="ann")

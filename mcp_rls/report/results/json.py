@@ -12,6 +12,7 @@ from mcp_rls.report import Results
 def write(results: Results, out: TextIO) -> None:
     """Counts, and every check: a case of the file, or a cell (no `case`) whose rows must all be denied.
 
+    `by_grant` are cells that are denied for want of a grant, so that no policy was asked.
     `coverage` and `hostile` are there where they were asked for.
     """
     result = results.result
@@ -20,6 +21,7 @@ def write(results: Results, out: TextIO) -> None:
         "database": results.database,
         "passed": result.passed,
         "counts": {str(verdict): result.count(verdict) for verdict in Verdict},
+        "by_grant": len(result.by_grant),
         "attempts": result.attempts,
         "seconds": round(result.seconds, 3),
         "checks": [_entry(one) for one in result.results],
@@ -46,6 +48,7 @@ def _entry(one: CheckResult) -> dict[str, Any]:
         "keys": [list(key) for key in observed.keys] if observed else [],
         "policy": observed.policy if observed else "",
         "by_catalog": one.by_catalog,
+        "by_grant": one.by_grant,
         "headline": one.headline,
         "message": one.message,
         "attempts": one.attempts,

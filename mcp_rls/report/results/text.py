@@ -195,6 +195,8 @@ def _summary(results: Results) -> tuple[Text, Text]:
     mark = ("✓ ", "bold green") if result.passed else ("✗ ", "bold red")
     cases = f"{sum(r.passed for r in result.cases)} of {counted(len(result.cases), 'case')} held"
     cells = f"{sum(r.passed for r in result.cells)} of {counted(len(result.cells), 'unlisted cell')} denied"
+    if result.by_grant:
+        cells += f" ({len(result.by_grant)} for want of a grant: no policy was asked)"
     undecided = result.count(Verdict.UNDECIDED)
     parts = [cases, cells, f"{undecided} UNDECIDED"] if undecided else [cases, cells]
     how = f"{counted(result.attempts, 'statement')} in {result.seconds:.1f} s, {results.database}"
