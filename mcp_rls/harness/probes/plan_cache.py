@@ -47,14 +47,15 @@ def _others(bench: Bench) -> Iterator[tuple[str, str]]:
     """Names and claims of other tokens that arrive as the same role, the app's own first."""
     mine, policies = bench.bearer, bench.stage.policies
     tokens = sorted(bench.suite.tokens.values(), key=partial(is_client_token, policies))
-    same = [t for t in tokens if t.role == mine.role and t.name != mine.spec.name]
+    roles = {t.name: t.role or policies.role_of(t.class_name) for t in tokens}
+    same = [t for t in tokens if roles[t.name] == mine.role and t.name != mine.spec.name]
     for token in same[:_OTHERS]:
         yield token.name, _claims(bench, token)
 
 
 def _claims(bench: Bench, token: TokenSpec) -> str:
     policies = bench.stage.policies
-    return claims_text(policies, token, expected_client(policies, token))
+    return claims_text(policies, token, expected_client(policies, token), bench.role)
 
 
 def _found(bench: Bench, sight: Sight, others: list[tuple[str, str]]) -> Found | None:
