@@ -24,6 +24,7 @@ from mcp_rls.harness.suite import load_suite
 from mcp_rls.plan import plan, removed, script
 from mcp_rls.resources import bundled
 from mcp_rls.state import State
+from tests.postgres.project import NOTES_MODEL, Project
 from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, helper, policies, scratch_on
 from tests.postgres.test_alembic import OPEN, Revisions
 
@@ -328,3 +329,21 @@ def test_a_revision_makes_and_unmakes_them(scratch: Scratch, tmp_path: Path) -> 
     revisions.down(scratch.url, OPEN)
     assert scratch.run(ROLE + "'mcp_revised'") == []
     assert scratch.sees(ann()) == [1, 2, 3]  # `as before`
+
+
+def test_autogenerate_writes_them_beside_a_new_table(scratch: Scratch, tmp_path: Path) -> None:
+    """One revision makes the table, its policies, the role and its privileges, and takes all of it away again."""
+    project = Project(tmp_path, scratch)
+    file = head("generated") + notes("{who: generated, allow: [select, insert], rows: \"status = 'open'\"}")
+    scratch.run(
+        "alter default privileges in schema public grant select, insert, update, delete on tables to authenticated"
+    )
+    project.write(models=NOTES_MODEL, policies=file)
+    project.revision()
+    project.up()
+    project.check()
+    assert scratch.left(file) == []
+    scratch.run(f"insert into public.notes values (1, '{ANN}', 'open'), (2, '{ANN}', 'closed')")
+    assert scratch.sees(helper(), role="mcp_generated") == [1]
+    project.down("-1", OPEN)
+    assert scratch.run(ROLE + "'mcp_generated'") == []
