@@ -15,7 +15,6 @@ from mcp_rls.harness.matrix.arena import Arena
 from mcp_rls.harness.matrix.field import COMMAND_OF, WORDS, Copy, Field, Item, Move, Subject
 from mcp_rls.harness.matrix.judge import Holder
 from mcp_rls.harness.matrix.result import Finding
-from mcp_rls.harness.message import show_rule
 
 if TYPE_CHECKING:
     from mcp_rls.harness.matrix.findings import Token
@@ -121,11 +120,11 @@ def _why_not(arena: Arena, holder: Holder, name: TableName, item: Item) -> tuple
         return [f"no rule of {name} lets {holder.class_name} {command} ({rules.span})"], rules.span
     unheld = [rule for rule in mine if not holder.scopes.issuperset(rule.scopes)]
     if len(unheld) == len(mine):
-        return [f"its scopes open none of: {show_rule(rule)}" for rule in mine], mine[0].span
+        return [f"its scopes open none of: {rule}" for rule in mine], mine[0].span
     failed = arena.meanings[name].fails(item, holder)
     if not failed:
         return ["a client never gets more than its person: the person's own session may not"], rules.span
-    return [f"not true of it: {show_rule(rule)}" for rule in failed], failed[0].span
+    return [f"not true of it: {rule}" for rule in failed], failed[0].span
 
 
 def _asked(arena: Arena, holder: Holder, name: TableName, command: Command) -> list[Rule]:
@@ -141,7 +140,7 @@ def _why(arena: Arena, holder: Holder, name: TableName, command: Command) -> tup
         span = arena.policies.tables[name].span
         return [f"a rule for people in {name} is true of it ({span})"], span
     found = _asked(arena, holder, name, command)
-    return [show_rule(rule) for rule in found], found[0].span if found else Span(arena.policies.path)
+    return [str(rule) for rule in found], found[0].span if found else Span(arena.policies.path)
 
 
 def _policies(facts: RoleFacts, table: Table, command: Command) -> Iterator[Fact]:
