@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import psycopg
@@ -12,8 +12,8 @@ from mcp_rls.catalog import Table
 from mcp_rls.compiler.model import Command, PolicySet
 from mcp_rls.harness import rows
 from mcp_rls.harness.facts import RoleFacts
+from mcp_rls.harness.matrix.reasons import Fact, Reasons, SqlRow, constants, opening, reasons
 from mcp_rls.harness.observe import Observation
-from mcp_rls.harness.reasons import Reasons, SqlRow, Voice, constants, reasons
 from mcp_rls.harness.session import CannotTest
 from mcp_rls.harness.stage import Stage
 from mcp_rls.harness.suite import TokenSpec, show_value
@@ -21,7 +21,6 @@ from mcp_rls.harness.token import Bearer
 from mcp_rls.harness.verdict import Check, Finding
 
 _ROWS = 5  # shown at most
-_REMEDIES = 3
 _WIDTH = 10
 
 
@@ -113,7 +112,10 @@ def _deciding(stage: Stage, check: Check, finding: Finding, observation: Observa
         return remedy
     asked = deciding_facts(stage.policies, facts, stage.bearer, table, check.command)
     if observation.refused_by_grant:
-        return [*asked, *_block("fix", [_grant(facts, table, check.command)])]
+        return [
+            *asked,
+            *_block("fix", [opening(facts, table, check.command) or f"grant {check.command} on all its columns"]),
+        ]
     reach = facts.reach.get(table.name)
     if reach is not None and not reach.row_security:
         return [*asked, *_block("fix", [f"alter table {sql.table(table.name)} enable row level security"])]
@@ -124,9 +126,9 @@ def _told(stage: Stage, check: Check, finding: Finding, observation: Observation
     """Who let the first row through, kept it or choked on it; nothing where there is no telling."""
     try:
         if finding.kind == "LEAK":
-            return [line for found in _about(stage, check, finding) for line in _let_in(stage, found)]
+            return [line for found in _about(stage, check, finding) for line in _facts(found.letting_in())]
         if finding.kind == "DENIED":
-            return [line for found in _about(stage, check, finding) for line in _kept(stage, check, found)]
+            return [line for found in _about(stage, check, finding) for line in _facts(found.keeping())]
         if observation.errored and not observation.constraint:
             return _raised(stage, check, finding)
     except (psycopg.Error, CannotTest):
@@ -165,23 +167,8 @@ def _inserted(stage: Stage, check: Check, finding: Finding) -> SqlRow | None:
     return constants(table, dict(zip((column.name for column in table.columns), made, strict=True)))
 
 
-def _let_in(stage: Stage, found: Reasons) -> list[str]:
-    path = stage.policies.path
-    told = _block("let in by", _lines(found.admitting))
-    if not found.beyond_the_file:
-        return [*told, *_fixes(found.suspects)]
-    without = _block("not by", [found.shut] if found.shut else _lines(found.rules))
-    return [*told, *without, *_block("fix", [f"the database isn't what {path} says: mcp-rls drift {path}"])]
-
-
-def _kept(stage: Stage, check: Check, found: Reasons) -> list[str]:
-    told, fixes = _lines(found.keeping), _fixes(found.keeping)
-    if found.shut:
-        told, fixes = [found.shut], _block("fix", [found.shut_remedy] if found.shut_remedy else [])
-    elif not found.person:
-        told.append(f"no permissive policy of {check.table} is for {check.command}: everything is denied")
-        fixes = _block("fix", [f"make one, or give the table rules under `people:` in {stage.policies.path}"])
-    return [*_block("kept by", told), *fixes]
+def _facts(facts: Iterable[Fact]) -> list[str]:
+    return [line for title, lines in facts for line in _block(title, lines)]
 
 
 def _raised(stage: Stage, check: Check, finding: Finding) -> list[str]:
@@ -190,24 +177,9 @@ def _raised(stage: Stage, check: Check, finding: Finding) -> list[str]:
     for key in keys:
         for found in _about(stage, check, replace(finding, keys=(key,))):
             if found.unclear:
-                return [*_block("raised by", [voice.says for voice in found.unclear]), *_fixes(found.unclear)]
+                told = ("raised by", tuple(voice.says for voice in found.unclear))
+                return _facts([told, ("fix", tuple(voice.remedy for voice in found.unclear if voice.remedy))])
     return []
-
-
-def _lines(voices: Iterable[Voice]) -> list[str]:
-    return [line for voice in voices for line in voice.lines()]
-
-
-def _fixes(voices: Sequence[Voice]) -> list[str]:
-    """One is enough."""
-    remedies = list(dict.fromkeys(voice.remedy for voice in voices if voice.remedy))[:_REMEDIES]
-    return _block("fix", [remedy if i == 0 else f"or {remedy}" for i, remedy in enumerate(remedies)])
-
-
-def _grant(facts: RoleFacts, table: Table, command: Command) -> str:
-    if table.name not in facts.reach:
-        return f"grant usage on schema {sql.ident(table.name.schema)} to {sql.ident(facts.role)}"
-    return f"grant {command} on {sql.table(table.name)} to {sql.ident(facts.role)}"
 
 
 def deciding_facts(policies: PolicySet, facts: RoleFacts, bearer: Bearer, table: Table, command: Command) -> list[str]:

@@ -125,6 +125,11 @@ DENIALS = (
         "denied-update",
         "as: ann-assistant, update: {public.tickets: {where: {id: 1}, set: {status: spam}}}, changes: [1]",
     ),
+    Failing(
+        "denied-out-of-sight",
+        "as: ann-assistant, update: {public.tickets: {where: {id: 1}, set: {status: spam}}}, changes: [1]",
+        policies=("check: \"status in ('open', 'pending', 'closed')\"}\n\n", "check: \"status <> 'closed'\"}\n\n"),
+    ),
     Failing("denied-delete", "as: ann-claude, delete: {public.comments: {where: {id: 1}}}, changes: [1]"),
 )
 OTHERS = (
@@ -203,3 +208,71 @@ OTHERS = (
     ),
 )
 FAILING = (*LEAKS, *DENIALS, *OTHERS)
+REFUSALS = (
+    Failing("a superuser acts", sql="alter role authenticated superuser"),
+    Failing("a role that bypasses row security acts", sql="alter role authenticated bypassrls"),
+    Failing("an owner acts", sql="alter table public.tickets owner to authenticated"),
+    Failing(
+        "a member of the owner acts",
+        sql="create role desk_owner; alter table public.tickets owner to desk_owner; grant desk_owner to authenticated",
+    ),
+    Failing("the role is missing", sql="alter role authenticated rename to authenticated_no_more"),
+    Failing("the connection acts already", sql="set role authenticated"),
+    Failing("the login is under row security", sql="create role desk_login; set session authorization desk_login"),
+    Failing(
+        "the login can't look",
+        sql="create role desk_login bypassrls; grant authenticated to desk_login; set session authorization desk_login",
+    ),
+    Failing("a fixture doesn't fit", cases=(("status: closed}", "status: lost}"),)),
+)
+
+BOB = "00000000-0000-4000-8000-00000000000b"
+NOTES = """\
+mcp_rls: 1
+platform: postgres
+schemas: [public]
+identity: {person: {claim: sub, type: uuid}, client: {claim: client_id}, scopes: {claim: scope}, direct: no_client}
+roles: [authenticated]
+classes:
+  helper: {match: {ids: [helper]}}
+scopes:
+  "notes:read": {text: Read your notes}
+tables:
+  public.notes:
+    people:
+      - {allow: [select, insert, update, delete], rows: "owner = token.person"}
+    clients:
+      - {who: helper, allow: select, scope: "notes:read", rows: "not secret and status <> 'gone'"}
+"""
+NOTES_SCHEMA = """\
+do $$ begin create role authenticated nologin; exception when duplicate_object then null; end $$;
+create table public.notes (id int primary key, owner uuid not null, status text not null default 'open',
+  secret boolean not null default false);
+create unique index on public.notes (status, owner);
+create view public.note_list as select * from public.notes;
+grant select, insert, update, delete on public.notes to authenticated;
+"""
+NOTES_CASES = f"""\
+fixtures:
+  public.notes:
+    - {{id: 1, owner: {ANN}}}
+    - {{id: 2, owner: {ANN}, secret: true, status: a}}
+    - {{id: 3, owner: {BOB}, status: b}}
+people: {{ann: {{sub: {ANN}}}, bob: {{sub: {BOB}}}}}
+tokens:
+  ann: {{person: ann}}
+  ann-helper: {{person: ann, class: helper, scope: "notes:read"}}
+cases:
+  - {{as: ann, select: public.notes, sees: [1, 2]}}
+  - {{as: ann-helper, select: public.notes, sees: [1]}}
+"""
+MATRICES = {
+    "ceiling-dropped": 'drop policy "mcp_rls: notes select" on public.notes',
+    "people-policy-dropped": 'drop policy "mcp_rls: notes people select" on public.notes',
+    "policy-true-of-every-row": "create policy debug on public.notes for select using (true)",
+    "row-security-off": "alter table public.notes disable row level security",
+    "no-grant": "revoke select on public.notes from authenticated",
+    "update-policy-narrowed": 'alter policy "mcp_rls: notes people update" on public.notes using (false)',
+    "no-row": "alter table public.notes add constraint never check (id is null) not valid",
+    "error": "create policy odd on public.notes as restrictive for select using (1 / (id - id) = 1)",
+}

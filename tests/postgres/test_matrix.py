@@ -165,7 +165,9 @@ def test_a_leak_is_found(name: str, desk: tuple[psycopg.Connection[Any], PolicyS
     assert leaks, [f.headline for f in matrix.findings]
     assert leaks[0].rows
     assert leaks[0].span.path.endswith("policies.yaml")
-    assert {"token", "expected", "policies"} <= {title for title, _ in leaks[0].facts}
+    titles = {title for title, _ in leaks[0].facts}
+    assert {"token", "expected", "fix"} <= titles
+    assert titles & {"let in by", "policies"}
     assert matrix.exit_code() == 1
 
 

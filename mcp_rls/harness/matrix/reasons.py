@@ -6,8 +6,8 @@ author's words, past row security: nothing that we emit explains itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -17,7 +17,7 @@ from mcp_rls.compiler import expression as e
 from mcp_rls.compiler.model import Command, Condition, Rule
 from mcp_rls.harness import rows
 from mcp_rls.harness.coverage.pieces import said as in_words
-from mcp_rls.harness.facts import BindingPolicy
+from mcp_rls.harness.facts import BindingPolicy, RoleFacts
 from mcp_rls.harness.matrix import conditions as said
 from mcp_rls.harness.matrix.judge import Holder, judge
 from mcp_rls.harness.matrix.life import RowsLife
@@ -28,6 +28,8 @@ from mcp_rls.inspection.tree import expression, printed
 OURS = "mcp_rls: "
 _AS_BEFORE = " as before"  # the one policy of ours that says nothing of the file's
 _WIDTH = 100  # columns of a part
+_REMEDIES = 3
+_NEW = "of the new row, "
 
 SqlRow = Mapping[str, str]  # column -> a constant in SQL
 Part = tuple[str, str]  # 'true', 'not true' or 'null', and the condition
@@ -50,69 +52,104 @@ class Voice:
         yield from (f"  {value}: {text}" for value, text in telling)
 
 
+Fact = tuple[str, tuple[str, ...]]  # a title and its lines
+
+
 @dataclass(frozen=True)
 class Reasons:
-    """Who has a say: of `person` and of `rules` one suffices, of `gates` all are needed."""
+    """Who has a say: of `person` and of `rules` one suffices, of `gates` all are needed, and `sight` must be had."""
 
+    path: str  # of the policy file
     person: tuple[Voice, ...] = ()
     gates: tuple[Voice, ...] = ()
     bound: bool = False  # a ceiling of the file is meant to bind the token
     rules: tuple[Voice, ...] = ()
     shut: str = ""  # why no rule of the file could be true
     shut_remedy: str = ""
-
-    @property
-    def admitting(self) -> tuple[Voice, ...]:
-        """Who lets the row through; what is true of every row comes first, then what the file says of clients."""
-        found = [voice for voice in (*self.rules, *self.person, *self.gates) if voice.holds is not False]
-        return tuple(sorted(found, key=lambda voice: not voice.constant))
-
-    @property
-    def suspects(self) -> tuple[Voice, ...]:
-        """Those of them that may be too wide: what a person may besides is no matter of a client's ceiling."""
-        mine = self.admitting
-        return tuple(voice for voice in mine if voice.constant or not self.rules or voice in self.rules)
+    sight: tuple[Reasons, ...] = ()  # of a row that is changed, before and after
 
     @property
     def unclear(self) -> tuple[Voice, ...]:
         """Those that ended in an error."""
         return tuple(voice for voice in (*self.rules, *self.person, *self.gates) if voice.holds is None)
 
-    @property
-    def beyond_the_file(self) -> bool:
-        """Whether the file lets no such row through to the token, so that the database holds something else."""
-        return self.bound and not any(voice.holds is not False for voice in self.rules)
+    def letting_in(self) -> tuple[Fact, ...]:
+        """Who lets the row through, and which of them may be too wide."""
+        found = [voice for voice in (*self.rules, *self.person, *self.gates) if voice.holds is not False]
+        found.sort(key=lambda voice: not voice.constant)
+        told = ("let in by", _lines(found))
+        if not self._beyond_the_file:
+            # What a person may besides is no matter of a client's ceiling.
+            return told, _fixes(v for v in found if v.constant or not self.rules or v in self.rules)
+        without = ("not by", (self.shut,) if self.shut else _lines(self.rules))
+        return told, without, ("fix", (drifted(self.path),))
 
     @property
-    def keeping(self) -> tuple[Voice, ...]:
-        """Those but for which the row would be let through."""
+    def _beyond_the_file(self) -> bool:
+        """Whether the file lets no such row through to the token."""
+        return self.bound and not any(voice.holds is not False for voice in self.rules)
+
+    def keeping(self) -> tuple[Fact, ...]:
+        """Those but for which the row would be let through, and what would change that; nothing when none is found."""
         if self.shut:
-            return ()
-        held = (self.person, self.rules) if self.bound else (self.person,)
-        groups = [voices for voices in held if not any(voice.holds for voice in voices)]
+            return ("kept by", (self.shut,)), ("fix", (self.shut_remedy,) if self.shut_remedy else ())
+        found = self._closed
+        if not found and not self.person:
+            told = "no permissive policy is for it: everything is denied"
+            return ("kept by", (told,)), ("fix", (no_policy(self.path),))
+        if found:
+            return ("kept by", _lines(found)), _fixes(found)
+        return next((facts for sight in self.sight if (facts := sight.keeping())), ())
+
+    @property
+    def _closed(self) -> tuple[Voice, ...]:
+        groups = [self.person, self.rules] if self.bound else [self.person]
+        closed = [voices for voices in groups if not any(voice.holds for voice in voices)]
         gates = [voice for voice in self.gates if not voice.holds]
-        return tuple(voice for group in (*groups, gates) for voice in group)
+        return tuple(voice for voices in (*closed, gates) for voice in voices)
+
+
+def _lines(voices: Iterable[Voice]) -> tuple[str, ...]:
+    return tuple(line for voice in voices for line in voice.lines())
+
+
+def _fixes(voices: Iterable[Voice]) -> Fact:
+    """One is enough."""
+    remedies = list(dict.fromkeys(voice.remedy for voice in voices if voice.remedy))[:_REMEDIES]
+    return "fix", tuple(remedy if i == 0 else f"or {remedy}" for i, remedy in enumerate(remedies))
 
 
 def reasons(stage: Stage, table: Table, command: Command, old: SqlRow | None, new: SqlRow | None) -> Reasons:
     """What decides whether the acting token's command gets through to a row, from `old` to `new`."""
     assert stage.bearer is not None, "somebody acts"
-    holder = judge(stage.policies, RowsLife(_asked(stage), stage.policies), stage.bearer.claims, stage.bearer.role)
-    return _Reader(stage, table, command, holder, old, new).read()
+    life = RowsLife(lambda query: stage.ask(query)[0][0], stage.policies)
+    holder = judge(stage.policies, life, stage.bearer.claims, stage.bearer.role)
+    return reasons_of(stage, holder, stage.bearer.claims, table, command, old, new)
 
 
-def _asked(stage: Stage) -> RowsLife.Ask:
-    return lambda query: stage.ask(query)[0][0]
+def reasons_of(
+    stage: Stage,
+    holder: Holder,
+    claims: str,
+    table: Table,
+    command: Command,
+    old: SqlRow | None,
+    new: SqlRow | None,
+) -> Reasons:
+    """The same of a token that was understood before."""
+    return _Reader(stage, holder, claims, table, command, old, new).read()
 
 
 @dataclass(frozen=True)
 class _Reader:
     stage: Stage
+    holder: Holder
+    claims: str
     table: Table
     command: Command
-    holder: Holder
     old: SqlRow | None
     new: SqlRow | None
+    label: str = ""
 
     def read(self) -> Reasons:
         policies, table = self.stage.policies, self.table
@@ -122,17 +159,25 @@ class _Reader:
         people = found.people if found is not None and found.people != "existing" else ()
         person = [self._policy(p) for p in own if p.permissive]
         person += [self._rule(rule) for rule in people if self.command in rule.commands]
-        bearer = self.stage.bearer
-        bound = bearer is not None and bearer.tried(policies)
+        bound = not self.holder.unlimited
         shut, remedy = self._shut() if bound else ("", "")
         return Reasons(
+            policies.path,
             tuple(person),
             tuple(self._policy(p) for p in own if not p.permissive),
             bound,
             () if not bound or shut else tuple(self._ceiling()),
             shut,
             remedy,
+            tuple(self._sight()),
         )
+
+    def _sight(self) -> Iterator[Reasons]:
+        """What is changed must be seen, before and after."""
+        if self.command in ("update", "delete"):
+            for row, label in ((self.old, ""), (self.new, _NEW)):
+                if row is not None:
+                    yield replace(self, command="select", old=row, new=None, label=label).read()
 
     # --- the policy file ---
 
@@ -233,9 +278,7 @@ class _Reader:
         tree = expression(text)
         parts = [part for node in atoms(tree) if (part := printed(node, 10_000))] if tree is not None else []
         shown = [(printed(tree) if tree is not None else "") or text, *parts]
-        bearer = self.stage.bearer
-        assert bearer is not None, "somebody acts"
-        found = self.stage.say(bearer.claims, bearer.role, [text, *parts], self._source(row))
+        found = self.stage.say(self.claims, self.holder.role, [text, *parts], self._source(row))
         return None if found is None else _parts(found, shown, self._label(row))
 
     # --- the row ---
@@ -246,7 +289,7 @@ class _Reader:
         return f" from (select {columns}) {sql.ident(self.table.name.name)}"
 
     def _label(self, row: SqlRow) -> str:
-        return "of the new row, " if self.command == "update" and row is self.new else ""
+        return _NEW if self.command == "update" and row is self.new else self.label
 
 
 def _smallest(expr: e.Expr) -> Iterator[e.Expr]:
@@ -262,6 +305,22 @@ def _smallest(expr: e.Expr) -> Iterator[e.Expr]:
 def constants(table: Table, data: rows.Data) -> SqlRow:
     """A row that PostgreSQL printed, for it to read again."""
     return rows.stored_literals(data, [column.name for column in table.columns])
+
+
+def opening(facts: RoleFacts, table: Table, command: Command) -> str:
+    """What a role lacks before any policy is asked, as SQL; or ''."""
+    reach = facts.reach.get(table.name)
+    if reach is None:
+        return f"grant usage on schema {sql.ident(table.name.schema)} to {sql.ident(facts.role)}"
+    return "" if reach.may(command) else f"grant {command} on {sql.table(table.name)} to {sql.ident(facts.role)}"
+
+
+def no_policy(path: str) -> str:
+    return f"make one, or give the table rules under `people:` in {path}"
+
+
+def drifted(path: str) -> str:
+    return f"the database isn't what {path} says: mcp-rls drift {path}"
 
 
 def _values(texts: Sequence[str]) -> str:
