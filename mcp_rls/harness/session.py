@@ -41,7 +41,8 @@ def impersonate(conn: Connection, claims: str | None, role: str) -> None:
     try:
         run(conn, impersonation(claims, role))
     except psycopg.Error as error:
-        raise CannotTest(f'can\'t act as the role "{role}": {one_line(error)}') from None
+        hint = f"grant {sql.ident(role)} to the login role"
+        raise CannotTest(f'can\'t act as the role "{role}": {one_line(error)}\nhint: {hint}') from None
     # Asked apart: statements sent together are one transaction, and outside of one the settings are gone by now.
     answer = run(conn, "select current_user")[0]
     if answer != [(role,)]:

@@ -344,7 +344,8 @@ class Stage:
         try:
             run(self.conn, _BACK, "reset role", *self.isolation(table, key), taken)
         except psycopg.Error as error:
-            raise CannotTest(f"no row of {table.name} can be tried alone: {one_line(error)}") from None
+            hint = f"grant trigger on {sql.table(table.name)} to the login role"
+            raise CannotTest(f"no row of {table.name} can be tried alone: {one_line(error)}\nhint: {hint}") from None
 
 
 @contextmanager

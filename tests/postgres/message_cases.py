@@ -207,7 +207,25 @@ OTHERS = (
         ),
     ),
 )
-FAILING = (*LEAKS, *DENIALS, *OTHERS)
+LOGIN = (
+    "create role desk_login bypassrls;"
+    " grant select, insert, update, delete on all tables in schema public to desk_login; {}"
+    " set session authorization desk_login"
+)
+UNDECIDED = (
+    Failing(
+        "undecided-no-consent",
+        "as: ann-claude, select: public.tickets, sees: [1, 5, 6]",
+        sql="alter table public.mcp_grants add check (client_id <> 'https://claude.ai/oauth/desktop')",
+    ),
+    Failing("undecided-role-not-taken", "as: ann, select: public.tickets, sees: [1]", sql=LOGIN.format("")),
+    Failing(
+        "undecided-row-not-alone",
+        "as: ann, update: {public.tickets: {where: {id: 4}, set: {status: open}}}, changes: []",
+        sql=LOGIN.format("grant authenticated to desk_login;"),
+    ),
+)
+FAILING = (*LEAKS, *DENIALS, *OTHERS, *UNDECIDED)
 REFUSALS = (
     Failing("a superuser acts", sql="alter role authenticated superuser"),
     Failing("a role that bypasses row security acts", sql="alter role authenticated bypassrls"),
@@ -221,7 +239,8 @@ REFUSALS = (
     Failing("the login is under row security", sql="create role desk_login; set session authorization desk_login"),
     Failing(
         "the login can't look",
-        sql="create role desk_login bypassrls; grant authenticated to desk_login; set session authorization desk_login",
+        sql="create role desk_login bypassrls; grant authenticated to desk_login;"
+        " revoke select on public.oauth_apps from authenticated; set session authorization desk_login",
     ),
     Failing("a fixture doesn't fit", cases=(("status: closed}", "status: lost}"),)),
 )
@@ -266,6 +285,10 @@ cases:
   - {{as: ann, select: public.notes, sees: [1, 2]}}
   - {{as: ann-helper, select: public.notes, sees: [1]}}
 """
+GATES = {
+    "empty-client": ("when not (document ? 'client_id') then", "when v_client is null then"),
+    "error": ("exception when others then document := null;", "exception when no_data_found then document := null;"),
+}
 MATRICES = {
     "ceiling-dropped": 'drop policy "mcp_rls: notes select" on public.notes',
     "people-policy-dropped": 'drop policy "mcp_rls: notes people select" on public.notes',

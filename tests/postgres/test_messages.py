@@ -35,7 +35,7 @@ from mcp_rls.harness.stage import open_stage
 from mcp_rls.harness.suite import Suite, read_suite
 from mcp_rls.harness.verdict import CheckResult
 from mcp_rls.resources import bundled
-from tests.postgres.message_cases import FAILING, MATRICES, NOTES, NOTES_CASES, NOTES_SCHEMA, REFUSALS, Failing
+from tests.postgres.message_cases import FAILING, GATES, MATRICES, NOTES, NOTES_CASES, NOTES_SCHEMA, REFUSALS, Failing
 
 pytestmark = pytest.mark.postgres
 
@@ -54,6 +54,11 @@ def golden(name: str, found: str) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text(found, encoding="utf-8")
     assert found == file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
 
 
 @pytest.fixture(scope="module")
@@ -230,16 +235,17 @@ def test_findings_of_a_matrix(notes: tuple[Connection, PolicySet, Suite], name: 
     golden(f"matrix-{name}", found[found.index("\n\n", found.index("S I U D:")) + 2 :])
 
 
-def test_findings_about_hostile_tokens(notes: tuple[Connection, PolicySet, Suite]) -> None:
-    """What is odd about the token, and what it got."""
+@pytest.mark.parametrize("name", GATES)
+def test_findings_about_hostile_tokens(notes: tuple[Connection, PolicySet, Suite], name: str) -> None:
+    """What is odd about the token, and what it got, or which error."""
     connection, policies, suite = notes
+    right, wrong = GATES[name]
     with connection.transaction(force_rollback=True):
         row = connection.execute("select pg_get_functiondef('mcp_rls.gate'::regproc)").fetchone()
         assert row is not None
-        right = "when not (document ? 'client_id') then"
         assert right in row[0]
-        connection.execute(row[0].replace(right, "when v_client is null then").encode())
-        golden("hostile", written("hostile", run_hostile(connection, policies, suite)))
+        connection.execute(row[0].replace(right, wrong).encode())
+        golden(f"hostile-{name}", written("hostile", run_hostile(connection, policies, suite)))
 
 
 def test_what_a_probe_says(notes: tuple[Connection, PolicySet, Suite]) -> None:

@@ -37,6 +37,7 @@ def explained(arena: Arena, token: Token, name: TableName, kind: str, items: Seq
         reasons, span = _why_not(arena, token.holder, name, items[0])
     else:
         reasons, span = _why(arena, token.holder, name, command)
+        reasons = ["rows or none, and never an error"] if kind == "ERROR" else reasons
         lines.append(("got", (str(token.sight[name][items[0]]),)))
     lines.append(("expected", tuple(reasons)))
     told = _deciding(arena, token, field, kind, items[0]) if _reaches(facts, name, command) else ()
@@ -69,6 +70,8 @@ def _sentence(kind: str, command: Command, subjects: Sequence[Subject], name: Ta
     if kind == "LEAK":
         return f"{_VERBS[command]} {what} {link} {name}{tail}, and must not"
     verb = {"select": "see"}.get(command, command)
+    if kind == "ERROR":
+        return f"ends in an error when it would {verb} {what} {link} {name}{tail}"
     return f"can't {verb} {what} {link} {name}{tail}, though {by} may"
 
 
