@@ -201,6 +201,9 @@ class _Reader:
             return ""
         if found is None:
             return f"give its client a class under `classes:` in {policies.path}"
+        role = policies.class_roles.get(found.name, self.holder.role)
+        if role != self.holder.role:
+            return f"let it arrive as the role {role}"
         tables = [found.registry.table] if found.registry is not None else []
         tables += [policies.consent.table] if policies.consent is not None and found.consent_required else []
         return f"give it a live row of {' and of '.join(map(str, tables))}" if tables else ""
