@@ -50,6 +50,15 @@ def test_the_sql_examples_are_what_is_emitted(tmp_path: Path):
     assert own.strip() in CliRunner().invoke(main, ["compile", str(notes)]).stdout
 
 
+def test_the_message_is_one_that_a_failing_run_gives():
+    """Some of its lines, to the character."""
+    golden = ROOT / "tests" / "postgres" / "golden" / "messages" / "select-rule-too-wide.txt"
+    told = golden.read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```\n(LEAK: .*?)```$", README, re.DOTALL | re.MULTILINE)
+    for line in example.splitlines():
+        assert line.removesuffix(" ...") in told, line
+
+
 def test_every_command_and_extra_exists():
     """Commands that the README shows are commands, and extras are in pyproject.toml."""
     used = set(re.findall(r"^(?:mcp-rls|`mcp-rls) ([a-z-]+)", README, re.MULTILINE)) | set(

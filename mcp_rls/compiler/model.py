@@ -121,6 +121,17 @@ class Rule:
         """What a row made by INSERT or UPDATE must meet."""
         return self.check or self.rows
 
+    def __str__(self) -> str:
+        """'policies.yaml:12:9: assistant, scope tickets:read, rows "status = 'open'"'."""
+        parts = [", ".join(self.who) or "people"]
+        if self.scopes:
+            parts.append(f"scope {' '.join(self.scopes)}")
+        if self.rows is not None:
+            parts.append(f'rows "{self.rows.text}"')
+        if self.check is not None:
+            parts.append(f'check "{self.check.text}"')
+        return f"{self.span}: {', '.join(parts)}"
+
 
 @dataclass(frozen=True)
 class TableRules:

@@ -234,19 +234,8 @@ class Attempt:
 
     def _message(self, finding: Finding, expected: str) -> str:
         check = Check(self._case.token, self._case.table, self._case.command, self._case)
-        facts = self._stage.facts(self._bearer.role)
-        policies = self._stage.policies
-        return compose(
-            check,
-            finding,
-            expected,
-            self.observation,
-            self._bearer,
-            self._scene.table,
-            self._there,
-            policies,
-            facts,
-        )
+        enter(self._stage, self._bearer.spec)  # another token may have acted since
+        return compose(self._stage, check, finding, expected, self.observation)
 
     def __repr__(self) -> str:
         """What a bare `assert attempt.allowed` shows."""

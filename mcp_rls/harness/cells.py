@@ -24,7 +24,7 @@ from mcp_rls.harness.verdict import Finding, failed, undecided
 
 _SAMPLE = 20  # rows of a table without fixtures that are tried one by one
 _FAR = {"smallint": 30_000, "integer": 2_000_000_000, "bigint": 2_000_000_000_000, "numeric": 2_000_000_000_000}
-
+_A = {"update": "an update", "delete": "a delete"}
 
 Statement = Callable[[Key, str], str]  # SQL that writes the row with a key, under a WHERE clause or ''
 
@@ -104,7 +104,8 @@ class Cells:
     def _update(self) -> CellOutcome:
         column = self._settable()
         if column is None:
-            return CellOutcome("update", undecided(f"{self.table.name} has no column that UPDATE could set"))
+            remedy = f"revoke update on {sql.table(self.table.name)} from {sql.ident(self.bearer.role)}"
+            return CellOutcome("update", undecided(f"{self.table.name} has no column that UPDATE could set", remedy))
 
         def statement(key: Key, clause: str) -> str:
             return rows.update(self.table, rows.stored_literals(self.there[key].data, [column.name]), clause)
@@ -196,7 +197,7 @@ class Cells:
             sentence += " (the policies let it through; then a constraint stopped it)"
         keys = list(dict.fromkeys(k for k, _, _ in leaked))
         finding = failed("LEAK", sentence, keys)
-        finding = replace(finding, row=rows.show_data(data), hint=self._case_for(data))
+        finding = replace(finding, new=data, hint=self._case_for(data))
         return CellOutcome("insert", finding, observation)
 
     def _case_for(self, data: rows.Data) -> str:
@@ -259,14 +260,28 @@ class Cells:
         command = observation.command
         if observation.outcome is not Outcome.ERRORED:
             return CellOutcome(command, Finding(), observation)
-        sentence = f"the {command} by {self.bearer.spec.name} on {self.table.name} ended in an error, not in a denial"
-        return CellOutcome(command, undecided(f"{sentence}: {observation}"), observation)
+        sentence = (
+            f"the {command} by {self.bearer.spec.name} on {self.table.name} ended in no denial but in {observation}"
+        )
+        return CellOutcome(command, undecided(sentence), observation)
 
     def _leak(self, command: Command, leaked: list[Key], verb: str, blind: bool = False) -> Finding:
         count = "1 row" if len(leaked) == 1 else f"{len(leaked)} rows"
-        how = f" by a {command} without WHERE" if blind else ""
+        how = f" by {_A[command]} without WHERE" if blind else ""
         sentence = f"{self.bearer.spec.name} {verb} {count} of {self.table.name}{how}, and no case allows it"
-        return failed("LEAK", sentence, leaked)
+        return failed("LEAK", sentence, leaked, self._case_listing(command, leaked))
+
+    def _case_listing(self, command: Command, keys: list[Key]) -> str:
+        """The line of a cases file that would allow these rows; '' where it would need more than their keys."""
+        if command == "update" or not self.table.primary_key:
+            return ""
+        listed = ", ".join(rows.show(key, self.table) for key in keys)
+        what = (
+            f"select: {self.table.name}, sees"
+            if command == "select"
+            else f"delete: {{{self.table.name}: {{}}}}, changes"
+        )
+        return f"- {{as: {self.bearer.spec.name}, {what}: [{listed}]}}"
 
 
 def decisive_columns(
@@ -296,7 +311,7 @@ def decisive_columns(
 def closed_by_catalog(stage: Stage, table: Table, command: Command) -> str:
     """Why the acting token can't have any row of `table` by `command`, as the catalog alone proves; or ''."""
     assert stage.bearer is not None, "somebody acts"
-    role = stage.bearer.role
+    claims, role = stage.bearer.claims, stage.bearer.role
     facts = stage.facts(role)
     reach = facts.reach.get(table.name)
     if reach is None:
@@ -310,7 +325,7 @@ def closed_by_catalog(stage: Stage, table: Table, command: Command) -> str:
         return f"no permissive policy of {table.name} is for {command} and {role}"
     for policy in binding:
         gate = policy.gate(command)
-        if not policy.permissive and gate is not None and stage.holds_anyway(gate) is False:
+        if not policy.permissive and gate is not None and stage.say(claims, role, [gate]) in (["false"], [None]):
             return f'the policy "{policy.name}" is false for this token whatever the row'
     return ""
 

@@ -14,7 +14,7 @@ from mcp_rls.harness.matrix.attack import Attack, Tally
 from mcp_rls.harness.matrix.field import Field
 from mcp_rls.harness.matrix.judge import judge
 from mcp_rls.harness.matrix.layout import noted_conditions
-from mcp_rls.harness.matrix.life import RowsLife
+from mcp_rls.harness.matrix.life import RowsLife, by_probe
 from mcp_rls.harness.matrix.principals import Principal
 from mcp_rls.harness.matrix.probe import Probe
 from mcp_rls.harness.matrix.result import Hostile
@@ -48,7 +48,7 @@ def _vary(stage: Stage, suite: Suite, spec: TokenSpec, tally: Tally) -> None:
     bearer = enter(stage, spec)
     with stage.more_rows():
         probe = Probe(stage.conn, stage.covered)
-        life = RowsLife(probe, policies)
+        life = RowsLife(by_probe(probe), policies)
         holder = judge(policies, life, bearer.claims, bearer.role)
         if not holder.live:
             return  # nothing comes near what is nothing itself

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import psycopg
 
@@ -17,7 +18,7 @@ from mcp_rls.harness.cells import CellOutcome, Cells, Freed, closed_by_catalog, 
 from mcp_rls.harness.check import check_suite
 from mcp_rls.harness.clients import enter
 from mcp_rls.harness.keys import KeyReader
-from mcp_rls.harness.message import compose
+from mcp_rls.harness.message import compose, untried
 from mcp_rls.harness.observe import Key
 from mcp_rls.harness.session import CannotTest, Connection, one_line
 from mcp_rls.harness.stage import Stage, Watcher, open_stage
@@ -73,6 +74,8 @@ def open_runner(
     suite: Suite,
     catalog: Catalog | None = None,
     watcher: Watcher | None = None,
+    *,
+    explains: bool = True,
 ) -> Iterator[Runner]:
     """Yields a runner whose checks can be asked for one by one, fixtures inserted."""
     catalog = catalog or read_catalog(conn)
@@ -82,13 +85,14 @@ def open_runner(
     roles = frozenset(t.role or policies.roles[0] for t in suite.tokens.values()) | {*policies.class_roles.values()}
     with open_stage(conn, policies, catalog, roles, watcher) as stage:
         stage.insert_fixtures(suite.fixtures, suite.span)
-        yield Runner(stage, suite)
+        yield Runner(stage, suite, explains=explains)
 
 
 class Runner:
-    """The checks of a suite on an open stage."""
+    """The checks of a suite on an open stage. `explains`: what didn't pass has a message, which costs a few queries."""
 
-    def __init__(self, stage: Stage, suite: Suite) -> None:
+    def __init__(self, stage: Stage, suite: Suite, *, explains: bool = True) -> None:
+        self.explains = explains
         self.stage = stage
         self.suite = suite
         self.policies = stage.policies
@@ -135,13 +139,16 @@ class Runner:
         there = self.stage.snapshot(table)
         expected = self._keys.read(table, case.expect.keys)
         if isinstance(expected, str):
-            return CellOutcome(case.command, failed("ERROR", expected))
+            remedy = f"name rows of {case.table} that are there, or add one under `fixtures:`"
+            return CellOutcome(case.command, failed("ERROR", expected, remedy=remedy))
         performed = trials.perform(self.stage, case)
         self._inserted.setdefault(case.number, performed.new)  # as it was when nothing was altered yet
         matched = trials.matched(self.stage, table, case) if case.command in ("update", "delete") else ()
         brought, ungranted = _brought(bearer, table.name), _ungranted(self.policies, bearer, case.table, case.command)
         scene = Scene(table, frozenset(there), expected, frozenset(matched), brought, ungranted)
         finding = judge(case, performed.observation, scene)
+        if finding.headline and performed.new:
+            finding = replace(finding, new=performed.new[0].data)
         outcome = CellOutcome(case.command, finding, performed.observation)
         if finding.verdict is Verdict.PASSED and (twin := blind_twin(self.stage, case, scene)):
             outcome = CellOutcome(case.command, *twin)
@@ -162,7 +169,7 @@ class Runner:
             if not bearer.tried(self.policies):
                 return ()
             for outcome in self._try_cells(table, bearer, self._freed(token, table, bearer), commands):
-                results.append(self._result(checks[outcome.command], _NOTHING, outcome, bearer, begun, attempts))
+                results.append(self._result(checks[outcome.command], _NOTHING, outcome, begun, attempts))
                 begun, attempts = time.perf_counter(), self.stage.attempts
         except (CannotTest, psycopg.Error) as problem:
             done = {result.check.command for result in results}
@@ -202,7 +209,10 @@ class Runner:
         reason = closed_by_catalog(self.stage, table, command)
         if reason:
             return CellOutcome(command, Finding(), None, reason)
-        return CellOutcome(command, undecided(f"{table.name} has no rows to try: {trouble}; add a fixture"))
+        return CellOutcome(
+            command,
+            undecided(f"{table.name} has no rows to try: {trouble}", f"give {table.name} a row under `fixtures:`"),
+        )
 
     def _freed(self, token: TokenSpec, table: Table, bearer: Bearer) -> Freed:
         """What the cases of this token give it on this table."""
@@ -226,29 +236,14 @@ class Runner:
         begun, attempts = time.perf_counter(), self.stage.attempts
         try:
             bearer = enter(self.stage, self.suite.tokens[check.token])
-            return self._result(check, expected, tried(bearer), bearer, begun, attempts)
+            return self._result(check, expected, tried(bearer), begun, attempts)
         except (CannotTest, psycopg.Error) as problem:
             return _untried(check, expected, problem)
 
-    def _result(
-        self, check: Check, expected: str, outcome: CellOutcome, bearer: Bearer, begun: float, attempts: int
-    ) -> CheckResult:
-        finding = outcome.finding
-        message = ""
-        if finding.verdict is not Verdict.PASSED:
-            table = self.stage.table(check.table)
-            facts = self.stage.facts(bearer.role)
-            message = compose(
-                check,
-                finding,
-                expected,
-                outcome.observation,
-                bearer,
-                table,
-                self.stage.snapshot(table),
-                self.policies,
-                facts,
-            )
+    def _result(self, check: Check, expected: str, outcome: CellOutcome, begun: float, attempts: int) -> CheckResult:
+        finding, message = outcome.finding, ""
+        if self.explains and finding.verdict is not Verdict.PASSED:
+            message = compose(self.stage, check, finding, expected, outcome.observation)
         return CheckResult(
             check,
             finding.verdict,
@@ -288,8 +283,7 @@ def _ungranted(policies: PolicySet, bearer: Bearer, table: TableName, command: C
 def _untried(check: Check, expected: str, problem: CannotTest | psycopg.Error) -> CheckResult:
     text = str(problem) if isinstance(problem, CannotTest) else one_line(problem)
     headline = f"UNDECIDED: {text.splitlines()[0]}"
-    place = f"\n  at        {check.span}" if check.span.path else ""
-    return CheckResult(check, Verdict.UNDECIDED, expected, None, headline, f"UNDECIDED: {text}{place}")
+    return CheckResult(check, Verdict.UNDECIDED, expected, None, headline, untried(check, expected, text))
 
 
 def _place(result: CheckResult, tokens: dict[str, int]) -> tuple[int, int, TableName, int]:

@@ -41,7 +41,8 @@ def impersonate(conn: Connection, claims: str | None, role: str) -> None:
     try:
         run(conn, impersonation(claims, role))
     except psycopg.Error as error:
-        raise CannotTest(f'can\'t act as the role "{role}": {one_line(error)}') from None
+        hint = f"grant {sql.ident(role)} to the login role"
+        raise CannotTest(f'can\'t act as the role "{role}": {one_line(error)}\nhint: {hint}') from None
     # Asked apart: statements sent together are one transaction, and outside of one the settings are gone by now.
     answer = run(conn, "select current_user")[0]
     if answer != [(role,)]:
@@ -69,7 +70,7 @@ def preflight(conn: Connection, roles: Iterable[str], tables: Sequence[Table]) -
         conn, "select rolname, rolsuper, rolbypassrls from pg_roles where rolname = session_user"
     )[0]
     if run(conn, "select current_user = session_user")[0] != [(True,)]:
-        raise CannotTest("the connection has taken another role; fixtures need the login role itself")
+        raise CannotTest("the connection has taken another role; fixtures need the login role itself\nhint: reset role")
     if not (superuser or bypasses):
         raise CannotTest(
             f'the login role "{login}" is under row security: it can\'t insert fixtures or see what is hidden\n'
@@ -93,7 +94,10 @@ def _acting_role(conn: Connection, role: str, tables: Sequence[Table]) -> None:
     superuser, bypasses = found[0]
     if superuser or bypasses:
         what = "a superuser" if superuser else "a role with BYPASSRLS"
-        raise CannotTest(f'the acting role "{role}" is {what}: row security never binds it, so nothing can be tested')
+        raise CannotTest(
+            f'the acting role "{role}" is {what}: row security never binds it, so nothing can be tested\n'
+            f"hint: alter role {sql.ident(role)} nosuperuser nobypassrls, or let tokens arrive as another role"
+        )
     owners = {table.owner for table in tables}
     listed = ", ".join(map(sql.literal, owners)) or "null"
     owned = run(
@@ -103,7 +107,10 @@ def _acting_role(conn: Connection, role: str, tables: Sequence[Table]) -> None:
         owner = owned[0][0]
         mine = next(str(t.name) for t in tables if t.owner == owner)
         how = "owns" if owner == role else f'has the rights of "{owner}", which owns'
-        raise CannotTest(f'the acting role "{role}" {how} {mine}, so row security doesn\'t bind it there')
+        hint = f"alter table {mine} owner to another role" + (
+            "" if owner == role else f", or revoke {owner} from {role}"
+        )
+        raise CannotTest(f'the acting role "{role}" {how} {mine}, so row security doesn\'t bind it there\nhint: {hint}')
 
 
 def _sees(conn: Connection, login: str, tables: Sequence[Table]) -> None:
@@ -112,7 +119,9 @@ def _sees(conn: Connection, login: str, tables: Sequence[Table]) -> None:
     query = f"select t from unnest(array[{names}]::text[]) t where not has_table_privilege(t, 'select')"
     closed = [name for (name,) in run(conn, query)[0]]
     if closed:
-        raise CannotTest(f'the login role "{login}" has no SELECT privilege on {", ".join(closed[:3])}')
+        listed = ", ".join(closed[:3])
+        hint = f"grant select on {listed} to {sql.ident(login)}"
+        raise CannotTest(f'the login role "{login}" has no SELECT privilege on {listed}\nhint: {hint}')
 
 
 def one_line(error: BaseException) -> str:

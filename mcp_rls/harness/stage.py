@@ -23,7 +23,7 @@ from mcp_rls.harness import rows
 from mcp_rls.harness.check import covered_tables
 from mcp_rls.harness.facts import RoleFacts, role_facts
 from mcp_rls.harness.observe import Key
-from mcp_rls.harness.session import CannotTest, Connection, impersonate, one_line, preflight, run
+from mcp_rls.harness.session import CannotTest, Connection, impersonate, impersonation, one_line, preflight, run
 from mcp_rls.harness.suite import Values
 from mcp_rls.harness.token import Bearer
 
@@ -312,18 +312,24 @@ class Stage:
             there = {name for (name,) in run(self.conn, "select name from pg_prepared_statements")[0]}
             run(self.conn, "", *(f"deallocate {n}" for n in sorted(names & there)))
 
-    def holds_anyway(self, expression: str) -> bool | None:
-        """Whether a policy's expression is true for the token whatever the row; None when it depends on the row."""
-        assert self.bearer is not None, "somebody acts"
-        role = self.bearer.role
+    def say(self, claims: str, role: str, expressions: Sequence[str], source: str = "") -> list[str | None] | None:
+        """What boolean expressions come to for a token: 'true', 'false' or None; None when one ends in an error.
+
+        `source`: the FROM clause of the row that they are about.
+        """
         # A policy calls functions by what they are; its text names them, and that takes USAGE on the schema.
         opened = [s for s in ("mcp_rls",) if s in self.catalog.schemas]
         grants = [f"grant usage on schema {sql.ident(s)} to {sql.ident(role)}" for s in opened]
-        taken = f"select set_config('role', {sql.literal(role)}, true)"
+        listed = ", ".join(f"({expression})::text" for expression in expressions)
+        back = (_BACK, "reset role") if self._acting else ()
+        run(self.conn, *back, "savepoint mcp_rls_say")
         try:
-            return bool(run(self.conn, _BACK, "reset role", *grants, taken, f"select ({expression}) is true")[-1][0][0])
+            asked = (*grants, impersonation(claims, role), f"select array[{listed}]{source}")
+            return list(run(self.conn, *asked)[-1][0][0])
         except psycopg.Error:
             return None
+        finally:
+            run(self.conn, "rollback to mcp_rls_say", "release mcp_rls_say")
 
     def isolation(self, table: Table, key: Key) -> tuple[str, ...]:
         """Statements of the login role that keep all rows but one from an UPDATE or DELETE after them."""
@@ -338,7 +344,8 @@ class Stage:
         try:
             run(self.conn, _BACK, "reset role", *self.isolation(table, key), taken)
         except psycopg.Error as error:
-            raise CannotTest(f"no row of {table.name} can be tried alone: {one_line(error)}") from None
+            hint = f"grant trigger on {sql.table(table.name)} to the login role"
+            raise CannotTest(f"no row of {table.name} can be tried alone: {one_line(error)}\nhint: {hint}") from None
 
 
 @contextmanager

@@ -161,5 +161,6 @@ def show_value(value: Any) -> str:
     """The value as the file would say it, cut where it is long."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = repr(value) if isinstance(value, str) and (" " in value or not value) else str(value)
+    plain = not isinstance(value, str) or (value and value.isprintable() and " " not in value)
+    text = str(value) if plain else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -26,5 +26,6 @@ def blind_twin(stage: Stage, case: Case, scene: Scene) -> tuple[Finding, Observa
         observation = trials.write(stage, scene.table, case.command, statement, isolate=key)
         if observation.admitted:
             sentence = f"{case.token} {case.command}s 1 row of {case.table} by the same statement without WHERE"
+            sentence += ": with it, the policies for SELECT alone kept the row"
             return failed("LEAK", sentence, [key]), observation
     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from mcp_rls.compiler.model import Claim, ClaimPath, PolicySet
 Document = dict[str, Any]
 _GONE = object()
 _LONG = 10_000
+_OLDER = "request.jwt.claim"  # where older gateways put the claims, each in a setting of its own
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*").fullmatch  # what can be a part of a setting's name
 
 
 @dataclass(frozen=True)
@@ -284,11 +287,13 @@ def _left_behind(
 ) -> Iterator[Variant]:
     """Settings of each claim's own, as older gateways made them: with no claims, and beside those of another person."""
     subject = str(value_at(document, policies.identity.person.path))
-    mine = {"request.jwt.claim.sub": subject, "request.jwt.claim.role": role, "request.jwt.claim": claims}
+    each = {name: value if isinstance(value, str) else json.dumps(value) for name, value in document.items()}
+    mine = {f"{_OLDER}.{name}": value for name, value in {"sub": subject, **each, "role": role}.items() if _NAME(name)}
+    mine |= {_OLDER: claims}
     yield Variant("no claims, and the settings of an older gateway left behind", "", role, mine)
     for shown, other in others.items():
         if shown.startswith("the person"):
-            theirs = {"request.jwt.claim.sub": other}
+            theirs = {f"{_OLDER}.sub": other}
             yield Variant(f"the settings of an older gateway name {shown}", claims, role, theirs)
 
 

@@ -230,6 +230,18 @@ def arms(node: Node) -> list[Node]:
     return list(_parted(node, BoolExprType.OR_EXPR))
 
 
+def atoms(node: Node) -> Iterator[Node]:
+    """The conditions that no AND or OR is in, likewise, each with the NOT before it, in the order of the text."""
+    inner = node = bare(node)
+    while isinstance(inner, ast.BoolExpr) and inner.boolop == BoolExprType.NOT_EXPR:
+        inner = bare((inner.args or ())[0])
+    if isinstance(inner, ast.BoolExpr):
+        for part in inner.args or ():
+            yield from atoms(part)
+    else:
+        yield node
+
+
 def _parted(node: Node, word: BoolExprType) -> Iterator[Node]:
     node = bare(node)
     if isinstance(node, ast.BoolExpr) and node.boolop == word:

@@ -142,6 +142,9 @@ def test_every_variant_is_another_token() -> None:
         "older gateway",
     ):
         assert word in names, word
+    (left,) = [one.settings for one in made if not one.claims and one.settings]
+    assert left["request.jwt.claim.client_id"] == "agent"
+    assert {"request.jwt.claim", "request.jwt.claim.sub", "request.jwt.claim.role"} < left.keys()
     assert any(one.role == ANON for one in made)
     assert any(not _is_json(one.claims) for one in made)
 

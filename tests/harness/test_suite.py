@@ -11,7 +11,7 @@ from mcp_rls.catalog import Catalog, Column, Table, TableName
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.policy import read_policies
 from mcp_rls.diagnostics import Diagnostics
-from mcp_rls.harness.suite import Suite, load_suite, read_suite
+from mcp_rls.harness.suite import Suite, load_suite, read_suite, show_value
 
 POLICIES = """\
 mcp_rls: 1
@@ -235,3 +235,12 @@ def test_a_missing_file_is_an_error(policies: PolicySet, tmp_path: Path) -> None
     suite, diagnostics = load_suite(tmp_path / "cases.yaml", policies)
     assert suite is None
     assert [d.code for d in diagnostics] == ["file-unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("open", "open"), ("two words", "'two words'"), ("", "''"), ("a\nb", r"'a\nb'"), (None, "null")],
+)
+def test_a_value_is_shown_on_one_line(value: object, shown: str) -> None:
+    """What a row holds can't look like a further line of a message."""
+    assert show_value(value) == shown

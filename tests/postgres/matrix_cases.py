@@ -37,7 +37,7 @@ STRICT = {
     "somebody's restrictive policy": (
         ("create policy people_only on public.tickets as restrictive for select using"
          " (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'client_id' is null)"),
-        "tickets", "select", "restrictive and none of ours",
+        "tickets", "select", "(restrictive)",
     ),
     "a grant is missing": ("revoke update on public.tickets from authenticated", "tickets", "update", "privilege"),
     "a grant that rules for people need": (

@@ -334,10 +334,15 @@ def test_a_leak_says_all_that_matters(conn: psycopg.Connection[Any], policies: P
         "  expected  sees [1]",
         "  got       allowed: [1, 3]",
         f"  row       3: owner={BOB} body=his secret=false",
-        '  rules     policies.yaml:29:9: assistant, by_url, partners, scope notes:read, rows "not secret"',
-        '  policies  "debug" (permissive)',
-        '            "people" (permissive)',
-        '            "ceiling select" (restrictive)',
+        '  let in by policy "debug" (permissive): true of every row',
+        '            rule policies.yaml:29:9: assistant, by_url, partners, scope notes:read, rows "not secret"',
+        '            policy "ceiling select" (restrictive)',
+        "              true: public.opens('notes:read', owner)",
+        "              true: NOT secret",
+        "              not true: public.claim('client_id') IS NULL",
+        '  fix       drop or narrow the policy "debug" on public.notes, which is none of policies.yaml',
+        "            or narrow the rule at policies.yaml:29:89",
+        "  if meant  sees: [1, 3]",
         "  statement select array[t.id::text] from public.notes t",
         "  case      cases.yaml:33:5",
     ]
@@ -448,7 +453,7 @@ def test_assertions_have_twins(rls: Rls) -> None:
     rls.token(raw={"client_id": ""}, person="ann").sees_nothing("public.notes")
     with pytest.raises(AssertionError, match="LEAK: ann via the app sees 1 row"):
         ann.sees("public.notes", [1])
-    with pytest.raises(AssertionError, match=r"rules     policies\.yaml:29:9"):
+    with pytest.raises(AssertionError, match=r"let in by rule policies\.yaml:29:9"):
         assistant.sees_nothing("public.notes")
     with pytest.raises(AssertionError, match=r"VACUOUS: public\.audit has no rows"):
         ann.sees_nothing("public.audit")

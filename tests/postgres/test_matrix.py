@@ -23,6 +23,7 @@ from mcp_rls.compiler.policy import load_policies
 from mcp_rls.database.apply import install
 from mcp_rls.database.server import Server, open_server
 from mcp_rls.harness.matrix import Matrix, Options, Verdict, run_matrix
+from mcp_rls.harness.matrix.field import WORDS
 from mcp_rls.harness.session import CannotTest
 from mcp_rls.resources import bundled
 from tests.postgres.matrix_cases import APP, APP_SCHEMA, LEAKS, STRICT, ZOO, ZOO_SCHEMA
@@ -165,8 +166,23 @@ def test_a_leak_is_found(name: str, desk: tuple[psycopg.Connection[Any], PolicyS
     assert leaks, [f.headline for f in matrix.findings]
     assert leaks[0].rows
     assert leaks[0].span.path.endswith("policies.yaml")
-    assert {"token", "expected", "policies"} <= {title for title, _ in leaks[0].facts}
+    titles = {title for title, _ in leaks[0].facts}
+    assert {"token", "expected", "fix"} <= titles
+    assert titles & {"let in by", "policies"}
     assert matrix.exit_code() == 1
+
+
+def test_every_way_to_a_row_is_tried(desk: tuple[psycopg.Connection[Any], PolicySet]) -> None:
+    """With row security off each way lets somebody in, and the finding names it; with it on, TRUNCATE alone does."""
+    granted, off = "grant truncate on public.comments to authenticated", "alter table public.comments disable row level"
+    ways = {word for form, word in WORDS.items() if form != "do nothing"}  # which changes nothing in any case
+    connection, found = desk
+    for statement, expected in ((f"{granted}; {off} security", ways), (granted, {WORDS["truncate"]})):
+        with connection.transaction(force_rollback=True):
+            connection.execute(statement.encode())
+            matrix = run_matrix(connection, found, Options(full=True))
+        told = " ".join(finding.sentence for finding in matrix.findings)
+        assert {word for word in ways if word in told} == expected
 
 
 @pytest.mark.parametrize("name", STRICT)

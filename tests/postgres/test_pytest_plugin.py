@@ -139,8 +139,10 @@ def test_a_failure_shows_the_facts_and_no_traceback(project: pytest.Pytester) ->
             "  expected  sees [[]2]",
             "  got       allowed: [[]1]",
             f"  row       1: owner={ANN} secret=false",
-            '  rules     policies.yaml:15:9: assistant, scope notes:read, rows "not secret"',
-            '*"mcp_rls: notes select" (restrictive)',
+            '  let in by rule policies.yaml:15:9: assistant, scope notes:read, rows "not secret"',
+            '            rule policies.yaml:13:9: people, rows "owner = token.person"',
+            "  fix       narrow the rule at policies.yaml:15:*",
+            "  if meant  sees: [[]1]",
             "  case      cases.yaml:12:5",
         ]
     )

@@ -4,6 +4,7 @@ security, with the conditions in their author's words.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mcp_rls import sql
@@ -16,8 +17,10 @@ from mcp_rls.harness.session import CannotTest
 class RowsLife:
     """A `Life` from the rows that are there now; `forget` when they change."""
 
-    def __init__(self, probe: Probe, policies: PolicySet) -> None:
-        self._probe = probe
+    Ask = Callable[[str], Any]  # the one value of a query past row security
+
+    def __init__(self, ask: Ask, policies: PolicySet) -> None:
+        self._ask = ask
         self._policies = policies
         self._known: dict[str, Any] = {}
 
@@ -51,11 +54,20 @@ class RowsLife:
 
     def _asked(self, query: str) -> Any:
         if query not in self._known:
-            (answer,) = self._probe.look([query])
-            if answer.failed:
-                raise CannotTest(f"registrations and consents can't be read: {answer.message}")
-            self._known[query] = answer.found
+            self._known[query] = self._ask(query)
         return self._known[query]
+
+
+def by_probe(probe: Probe) -> RowsLife.Ask:
+    """Asks in the way of everything that a matrix asks. What it returns raises CannotTest."""
+
+    def ask(query: str) -> Any:
+        (answer,) = probe.look([query])
+        if answer.failed:
+            raise CannotTest(f"registrations and consents can't be read: {answer.message}")
+        return answer.found
+
+    return ask
 
 
 def _words(value: Any) -> list[str]:

@@ -22,7 +22,7 @@ from mcp_rls.harness.matrix.findings import Findings, Token
 from mcp_rls.harness.matrix.grants import Grants, NotMade, deciding_columns
 from mcp_rls.harness.matrix.judge import Holder, judge
 from mcp_rls.harness.matrix.layout import noted_conditions
-from mcp_rls.harness.matrix.life import RowsLife
+from mcp_rls.harness.matrix.life import RowsLife, by_probe
 from mcp_rls.harness.matrix.maker import Maker, constraints
 from mcp_rls.harness.matrix.people import ANN, BOB, PEOPLE, STRANGER, cast
 from mcp_rls.harness.matrix.principals import Principal, Principals
@@ -80,7 +80,7 @@ class MatrixRun:
         self.stage, self.policies, self.options, self.progress = stage, policies, options, progress
         self.conn = stage.conn
         self.probe = Probe(stage.conn, stage.covered)
-        self.life = RowsLife(self.probe, policies)
+        self.life = RowsLife(by_probe(self.probe), policies)
         people = cast(policies, stage.catalog)
         maker = Maker(stage.conn, self.probe, stage.superuser)
         self.builder = Builder(policies, stage.catalog, people, maker, constraints(self.probe))

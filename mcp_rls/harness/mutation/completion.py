@@ -67,7 +67,7 @@ class Completion:
         """With a case for everything that the token may do: what no case allows must be denied."""
         for _ in range(_ROUNDS):
             with self._set(lines) as suite:
-                runner = Runner(self.stage, suite)
+                runner = Runner(self.stage, suite, explains=False)
                 failed = list(filter(self._is_ours, _results(runner, suite.tokens[token])))
                 more = [line for result in failed for line in self._allowing(result, suite)]
             if not failed:
@@ -112,7 +112,7 @@ class Completion:
         """Cases of the file that don't list a new row yet, or that can't hold with it."""
         named = {name for name, _ in lines.fixtures}
         with self._set(lines) as suite:
-            runner = Runner(self.stage, suite)
+            runner = Runner(self.stage, suite, explains=False)
             tokens = self.notation.suite.tokens.values()
             return tuple(self._concerned(r) for t in tokens for r in self._touched(runner, t, named) if not r.passed)
 
@@ -143,10 +143,10 @@ class Completion:
         red: set[tuple[int, TableName, str]] = set()
         if lines.fixtures:
             with self._set(lines) as suite:
-                results = _results(Runner(self.stage, suite), suite.tokens[token])
+                results = _results(Runner(self.stage, suite, explains=False), suite.tokens[token])
                 red = {_identity(result) for result in results if not result.passed}
         with self.stage.altered(*mutant), self._set(lines) as suite:
-            results = _results(Runner(self.stage, suite), suite.tokens[token])
+            results = _results(Runner(self.stage, suite, explains=False), suite.tokens[token])
             return next((r for r in results if noticed(r) and _identity(r) not in red), None)
 
 

@@ -111,7 +111,7 @@ def mutation_score(
     `search`: for each that it doesn't, what would. Raises: Invalid; CannotTest when a score would mean nothing, above
     all when the suite doesn't pass as things are.
     """
-    with open_runner(conn, policies, suite) as runner:
+    with open_runner(conn, policies, suite, explains=False) as runner:
         baseline, standings = _baseline(runner)
         begun = time.perf_counter()
         runner.stage.to_base()

@@ -87,7 +87,7 @@ class Search:
                 killer = self.completion.kill(found.lines, found.token, mutant.statements)
             if killer is not None:
                 check, table = killer.check, self.stage.table(killer.check.table)
-                row = ", ".join(rows.show(key, table) for key in killer.keys) or "a new one"
+                row = ", ".join(rows.show(key, table) for key in killer.keys) or found.row
                 told = (row, killer.expected, killer.headline)
                 return Suggestion(found.token, table.name, check.command, *told, found.lines, found.widened, number)
         return None
