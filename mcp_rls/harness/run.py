@@ -169,7 +169,7 @@ class Runner:
             if not bearer.tried(self.policies):
                 return ()
             for outcome in self._try_cells(table, bearer, self._freed(token, table, bearer), commands):
-                results.append(self._result(checks[outcome.command], _NOTHING, outcome, begun, attempts))
+                results.append(self._result(checks[outcome.command], _NOTHING, bearer, outcome, begun, attempts))
                 begun, attempts = time.perf_counter(), self.stage.attempts
         except (CannotTest, psycopg.Error) as problem:
             done = {result.check.command for result in results}
@@ -236,11 +236,13 @@ class Runner:
         begun, attempts = time.perf_counter(), self.stage.attempts
         try:
             bearer = enter(self.stage, self.suite.tokens[check.token])
-            return self._result(check, expected, tried(bearer), begun, attempts)
+            return self._result(check, expected, bearer, tried(bearer), begun, attempts)
         except (CannotTest, psycopg.Error) as problem:
             return _untried(check, expected, problem)
 
-    def _result(self, check: Check, expected: str, outcome: CellOutcome, begun: float, attempts: int) -> CheckResult:
+    def _result(
+        self, check: Check, expected: str, bearer: Bearer, outcome: CellOutcome, begun: float, attempts: int
+    ) -> CheckResult:
         finding, message = outcome.finding, ""
         if self.explains and finding.verdict is not Verdict.PASSED:
             message = compose(self.stage, check, finding, expected, outcome.observation)
