@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_rls import document as limits
+from mcp_rls import libyaml
 from mcp_rls.diagnostics import Diagnostics, Span
 from mcp_rls.document import Document, parse_document, read_document
 
@@ -29,6 +30,16 @@ block: |
 anchored: &here "text"
 alias: *here
 """
+
+
+@pytest.fixture(autouse=True, scope="module", params=["libyaml", "python"])
+def parser(request: pytest.FixtureRequest):
+    """Everything here holds with libyaml and without it."""
+    assert libyaml.LOADER is not None, "PyYAML with libyaml is missing: install the extra dev"
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "python":
+            patch.setattr(libyaml, "LOADER", None)
+        yield
 
 
 def parsed(text: str) -> Document:
