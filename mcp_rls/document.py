@@ -166,7 +166,7 @@ def _tree(path: str, text: str, diagnostics: Diagnostics) -> Node | None:
     is always the other's, which alone knows YAML 1.2 and the good reasons.
     """
     unsaid = Diagnostics()
-    root = _Quick(path, unsaid).build(text) if libyaml.reads_alike(text) else None
+    root = _Quick(path, unsaid).build(text) if libyaml.serves(text) else None
     return root if root and not len(unsaid) else _Builder(path, diagnostics).build(text)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from mcp_rls import libyaml
 from mcp_rls.diagnostics import Diagnostics
-from mcp_rls.document import _Builder, _Quick
+from mcp_rls.document import _Builder, _Quick, parse_document
 from mcp_rls.node import Node
 
 ROOT = Path(__file__).parents[1]
@@ -25,12 +27,21 @@ SEEN_DIFFERENTLY = {
     "a byte order mark inside": "a: [\ufeffb]\n",
     "a comment that touches a bar": "a: |#c\n  b\n",
     "a value that isn't there": "a:  # here?\nb: 1\n",
-    "a block without text": "|\n...\n",
+    "a block without text": "|\n#b\n",
     "a block that begins with an empty line": "a: |\n  \n    b\n",
     "a document that ends twice": "a: b\n...\n...\n",
     "an anchor that touches a colon": "&a:b c\n",
     "an older YAML": "%YAML 1.1\n---\na: no\n",
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def also_short_texts():
+    """Long or short makes no difference here."""
+    assert libyaml.loader() is not None, "PyYAML with libyaml is missing: install the extra dev"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libyaml, "LEAST", 0)
+        yield
 
 
 def tree(node: Node) -> Any:
@@ -42,7 +53,7 @@ def tree(node: Node) -> Any:
 def quick(text: str) -> Any:
     """The tree that the quick parser is believed; None where the other is asked."""
     diagnostics = Diagnostics()
-    root = _Quick("f.yaml", diagnostics).build(text) if libyaml.reads_alike(text) else None
+    root = _Quick("f.yaml", diagnostics).build(text) if libyaml.serves(text) else None
     return tree(root) if root and not len(diagnostics) else None
 
 
@@ -87,10 +98,35 @@ def test_what_is_seen_differently_is_left_to_the_other(text: str):
     assert quick(text) is None
 
 
+def test_a_text_that_libyaml_refuses_is_judged_by_the_other(monkeypatch: pytest.MonkeyPatch):
+    """With its words and places."""
+    text = "a: [1, 2\nb: 'c\n"
+    with_libyaml, without = Diagnostics(), Diagnostics()
+    assert parse_document("f.yaml", text, with_libyaml) is None
+    monkeypatch.setattr(libyaml, "loader", lambda: None)
+    assert parse_document("f.yaml", text, without) is None
+    assert list(with_libyaml) == list(without)
+
+
+def test_a_short_file_is_left_to_the_other():
+    """PyYAML isn't even imported: that takes longer than to read it."""
+    code = """if True:
+        import sys
+        from mcp_rls.diagnostics import Diagnostics
+        from mcp_rls.document import parse_document
+        for text in ("a: b\\n", "a: b # " + "c" * 60_000):
+            assert parse_document("f.yaml", text, Diagnostics()).data == {"a": "b"}
+            print("yaml" in sys.modules)"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True"]
+
+
 # What means something to YAML, so that random texts are about it and many of them are YAML.
 PIECES = """- |a: |b:|"k": |x|é|日|😀|1|null|no|a b|{|}|[|]|, |,|: |? |'|''|"|\\"|\\|\\u00e9|\\/|#| # x|&a |*a"""
 PIECES += "|!t |%|@|`|<<|-|--- |\n---\n|\n...\n|\n|\n\n|\n  |\n    |  |\t|\x85|\u2028|\ufeff|>|> |>+\n  |=|<|~"
-TEXTS = st.lists(st.sampled_from([*PIECES.split("|"), "|", "|-\n  ", "|2"]), max_size=24).map("".join)
+TEXTS = st.lists(
+    st.sampled_from([*PIECES.split("|"), "%YAML 1.2\n---\n", "%TAG ! a\n---\n", "|", "|-\n  ", "|2"]), max_size=24
+).map("".join)
 
 
 @settings(max_examples=800, deadline=None)
