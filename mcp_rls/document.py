@@ -15,15 +15,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    CollectionStartEvent,
-    DocumentEndEvent,
-    DocumentStartEvent,
-    MappingStartEvent,
-    ScalarEvent,
-)
 
+from mcp_rls import libyaml
 from mcp_rls.diagnostics import Diagnostics, Span
 from mcp_rls.node import CUT, Key, Node, Place, core_scalar, pruned, walk
 
@@ -157,14 +150,24 @@ def parse_document(path: str, text: str, diagnostics: Diagnostics) -> Document |
         hint = 'inside double quotes it can be written as an escape such as "\\x1b"'
         diagnostics.error("yaml-syntax", message, Span(path, *_place_of(text, odd.start())), hint)
         return None
-    builder = _Builder(path, diagnostics)
-    root = builder.build(text)
+    root = _tree(path, text, diagnostics)
     if root is None:
         return None
     if root.data is None:
         diagnostics.error("empty-file", "there is nothing in this file", Span(path))
         return None
     return Document(path, text, root.data, root)
+
+
+def _tree(path: str, text: str, diagnostics: Diagnostics) -> Node | None:
+    """The root of the first document; an empty text has a root without a value. None: not readable.
+
+    The quick parser, where there is one, is believed when it has nothing to say against a text. What is said of a text
+    is always the other's, which alone knows YAML 1.2 and the good reasons.
+    """
+    unsaid = Diagnostics()
+    root = _Quick(path, unsaid).build(text) if libyaml.serves(text) else None
+    return root if root and not len(unsaid) else _Builder(path, diagnostics).build(text)
 
 
 def _too_large(path: str, diagnostics: Diagnostics) -> None:
@@ -194,20 +197,14 @@ class _Builder:
         self.repeated = 0
         self.taken = 0
         self.errors = 0
+        self.documents = 0
         self.root: Node | None = None
 
     def build(self, text: str) -> Node | None:
-        """The root of the first document; an empty text has a root without a value. None: not readable."""
-        documents = 0
+        """The root, or None where the text was refused."""
         try:
             for event in self._events(text):
-                if isinstance(event, DocumentStartEvent):
-                    documents += 1
-                    self._document(event, documents)
-                elif isinstance(event, DocumentEndEvent):
-                    self.anchors = {}
-                else:
-                    self._take(event)
+                self._take(type(event).__name__, event)
         except _Refused:
             return None
         return self.root or Node((1, 1), None)
@@ -238,8 +235,9 @@ class _Builder:
         if self.errors >= ERROR_LIMIT:
             raise _Refused
 
-    def _document(self, event: Any, count: int) -> None:
-        if count > 1:
+    def _document(self, event: Any) -> None:
+        self.documents += 1
+        if self.documents > 1:
             message = "a second document begins here; a file holds one"
             hint = "put it into a file of its own"
             self._refuse("yaml-unsupported", message, _place(event.start_mark), hint)
@@ -247,19 +245,26 @@ class _Builder:
             message = "files are read as YAML 1.2, and this one says that it is older"
             self._refuse("yaml-unsupported", message, _place(event.start_mark), "remove the %YAML line")
 
-    def _take(self, event: Any) -> None:
+    def _take(self, kind: str, event: Any) -> None:
+        """`kind` is the name of the event's class, the same in both parsers."""
+        if kind == "DocumentStartEvent":
+            self._document(event)
+            return
+        if kind == "DocumentEndEvent":
+            self.anchors = {}
+            return
         self.taken += 1
         if self.taken > VALUE_LIMIT:
             message = f"the file holds more than {VALUE_LIMIT} keys and values"
             self._refuse("file-too-large", message, _place(event.start_mark), "split the file")
-        if isinstance(event, AliasEvent):
-            self._alias(event)
-        elif isinstance(event, ScalarEvent):
+        if kind == "ScalarEvent":
             self._scalar(event)
-        elif isinstance(event, CollectionStartEvent):
-            self._open(event)
-        elif self.stack and type(event).__name__.endswith("EndEvent"):
+        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
+            self._open(event, {} if kind == "MappingStartEvent" else [])
+        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
             self._close()
+        elif kind == "AliasEvent":
+            self._alias(event)
 
     def _scalar(self, event: Any) -> None:
         place = _place(event.start_mark)
@@ -276,15 +281,14 @@ class _Builder:
             return
         self._add(Node(place, core_scalar(text) if plain else text, plain), event.anchor)
 
-    def _open(self, event: Any) -> None:
+    def _open(self, event: Any, empty: dict[str, Any] | list[Any]) -> None:
         place = _place(event.start_mark)
         self._no_tag(event, place)
         if self._expects_key():
             self._refuse("yaml-unsupported", "a key must be a text, not a list or a mapping", place)
         if len(self.stack) >= DEPTH_LIMIT:
             self._refuse("yaml-unsupported", f"nested more than {DEPTH_LIMIT} levels deep", place)
-        mapping = isinstance(event, MappingStartEvent)
-        self.stack.append(Node(place, {} if mapping else []))
+        self.stack.append(Node(place, empty))
         self.pending.append(None)
         self.names.append(event.anchor)
 
@@ -348,6 +352,16 @@ class _Builder:
         if fresh:
             parent.adopt(key, node)
         self.pending[-1] = None
+
+
+class _Quick(_Builder):
+    """The same from libyaml's events, of a text that both parsers read alike."""
+
+    def _events(self, text: str) -> Iterator[Any]:
+        try:
+            yield from libyaml.events(text)
+        except libyaml.Unsure:
+            raise _Refused from None
 
 
 def _place(mark: Any) -> Place:

@@ -25,8 +25,9 @@ class Node:
         self.place = place
         self.data = data
         self.plain = plain  # a scalar without quotes
-        self.keys: dict[str, tuple[Place, bool]] = {}  # place of each key, and whether it had no quotes
-        self.children: dict[Key, Node] = {}
+        holds = isinstance(data, dict | list)
+        self.keys: dict[str, tuple[Place, bool]] = {} if holds else _NO_KEYS  # place, and whether it had no quotes
+        self.children: dict[Key, Node] = {} if holds else _NO_CHILDREN
         self.removed: tuple[Key, ...] = ()  # keys and indexes that `without` took out
         self.size = 1 + (len(data) // 16 if isinstance(data, str) else 0)
         self.height = 1
@@ -41,6 +42,8 @@ class Node:
         self.height = max(self.height, child.height + 1)
 
 
+_NO_KEYS: dict[str, tuple[Place, bool]] = {}  # shared by all leaves, which are many; nothing is ever put into them
+_NO_CHILDREN: dict[Key, Node] = {}
 CUT = -1  # marks, in a tree of paths, a value to be taken out; no list index is negative
 
 

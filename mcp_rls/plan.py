@@ -30,7 +30,7 @@ from mcp_rls.compiler.ledger import INSTALL, UNINSTALL
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
 from mcp_rls.effect import Effect
-from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, State, Switches
+from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, State, Switches, grouped
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def by_table(actual: State, desired: State) -> list[tuple[str, Plan]] | None:
     functions = {**actual.functions, **desired.functions}
     roles = actual.class_roles | desired.class_roles
     first = plan(actual, replace(actual, installed=True, functions=functions, class_roles=roles, schemas=()))
-    tables = [(str(t), plan(_only(actual, t), _only(desired, t))) for t in sorted(_tables(actual) | _tables(desired))]
+    old, new, none = _by_table(actual), _by_table(desired), State(installed=True)
+    tables = [(str(t), plan(old.get(t, none), new.get(t, none))) for t in sorted(old.keys() | new.keys())]
     if any(tables_plan for _, tables_plan in tables) and any(o.effect is Effect.OPENS for o in first.operations):
         return None
     left = replace(desired, installed=True, functions=functions, class_roles=roles, grants=actual.grants)
@@ -123,20 +124,19 @@ def by_table(actual: State, desired: State) -> list[tuple[str, Plan]] | None:
     return [("what policies call", first), *ordered, ("what nothing calls any more", last)]
 
 
-def _tables(state: State) -> set[TableName]:
-    held = {p.table for p in state.privileges | state.revoked}
-    return held | {p.table for p in state.policies.values()} | state.switches.keys()
-
-
-def _only(state: State, table: TableName) -> State:
-    """What `state` says of one table. To note what else there is takes a look at all of them, so that waits."""
-    return State(
-        installed=True,
-        policies={key: p for key, p in state.policies.items() if p.table == table},
-        switches={t: s for t, s in state.switches.items() if t == table},
-        privileges=frozenset(p for p in state.privileges if p.table == table),
-        revoked=frozenset(p for p in state.revoked if p.table == table),
-    )
+def _by_table(state: State) -> dict[TableName, State]:
+    """What `state` says of each table. To note what else there is takes a look at all of them, so that waits."""
+    held, revoked = grouped(state.privileges), grouped(state.revoked)
+    return {
+        table: State(
+            installed=True,
+            policies={(p.table, p.name): p for p in state.policies_by_table.get(table, ())},
+            switches={table: state.switches[table]} if table in state.switches else {},
+            privileges=frozenset(held.get(table, ())),
+            revoked=frozenset(revoked.get(table, ())),
+        )
+        for table in held.keys() | revoked.keys() | state.policies_by_table.keys() | state.switches.keys()
+    }
 
 
 def removed(actual: State) -> State:

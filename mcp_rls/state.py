@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mcp_rls.catalog import TableName
 
@@ -135,6 +136,9 @@ class Grant:
         return cls(*json.loads(object_name.removeprefix("grant ")))
 
 
+Thing = TypeVar("Thing", Policy, Privilege)
+
+
 @dataclass(frozen=True)
 class State:
     """Everything of ours in one database, and the switches and token roles' grants of every covered table."""
@@ -157,6 +161,11 @@ class State:
         for name in ("functions", "policies", "switches"):
             object.__setattr__(self, name, MappingProxyType(dict(sorted(getattr(self, name).items()))))
 
+    @cached_property
+    def policies_by_table(self) -> dict[TableName, list[Policy]]:
+        """The policies of each table that has any."""
+        return grouped(self.policies.values())
+
     @property
     def fingerprint(self) -> str:
         """A digest of the whole: two states with the same fingerprint need no plan between them."""
@@ -169,6 +178,14 @@ class State:
             sorted(self.revoked),
             *([sorted(self.class_roles), sorted(self.grants)] if self.class_roles else []),
         )
+
+
+def grouped(things: Iterable[Thing]) -> dict[TableName, list[Thing]]:
+    """Policies or privileges by their table."""
+    found: dict[TableName, list[Thing]] = {}
+    for thing in things:
+        found.setdefault(thing.table, []).append(thing)
+    return found
 
 
 def policy_name(rest: str) -> str:

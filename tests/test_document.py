@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_rls import document as limits
+from mcp_rls import libyaml
 from mcp_rls.diagnostics import Diagnostics, Span
 from mcp_rls.document import Document, parse_document, read_document
 
@@ -29,6 +30,17 @@ block: |
 anchored: &here "text"
 alias: *here
 """
+
+
+@pytest.fixture(autouse=True, scope="module", params=["libyaml", "python"])
+def parser(request: pytest.FixtureRequest):
+    """Everything here holds with libyaml and without it."""
+    assert libyaml.loader() is not None, "PyYAML with libyaml is missing: install the extra dev"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libyaml, "LEAST", 0)
+        if request.param == "python":
+            patch.setattr(libyaml, "loader", lambda: None)
+        yield
 
 
 def parsed(text: str) -> Document:

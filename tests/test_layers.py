@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 # A module or package imports only what stands on an earlier line than its own, never what stands beside it.
 LAYERS = """
-diagnostics effect resources
+diagnostics effect libyaml resources
 node
 document catalog
 state
@@ -39,6 +39,7 @@ STRANGERS = {"lints", "report"}
 # Each library, and the modules (with all that is inside them) that may import it.
 FENCES = {
     "ruamel": "document",
+    "yaml": "libyaml",
     "sqlglot": "sql compiler lints",
     "alembic": "alembic_plugin runtime demo",  # the demo runs `upgrade head` as its user would
     "sqlalchemy": "alembic_plugin runtime",

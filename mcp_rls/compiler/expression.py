@@ -6,7 +6,7 @@ The printer puts parentheses round every operation, so that no reader and no par
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from mcp_rls import sql
 
@@ -16,8 +16,8 @@ class Expr:
     """A node; immutable, equal by content."""
 
     def children(self) -> Iterator[Expr]:
-        for f in fields(self):
-            value = getattr(self, f.name)
+        for name in self.__dataclass_fields__:  # what fields() would look up and copy for every node
+            value = getattr(self, name)
             if isinstance(value, Expr):
                 yield value
             elif isinstance(value, tuple):
@@ -272,12 +272,12 @@ def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True)
 def mapped(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """The node with each of its children changed."""
     changed: dict[str, object] = {}
-    for f in fields(expr):
-        value = getattr(expr, f.name)
+    for name in expr.__dataclass_fields__:
+        value = getattr(expr, name)
         if isinstance(value, Expr):
-            changed[f.name] = change(value)
+            changed[name] = change(value)
         elif isinstance(value, tuple):
-            changed[f.name] = tuple(change(v) if isinstance(v, Expr) else v for v in value)
+            changed[name] = tuple(change(v) if isinstance(v, Expr) else v for v in value)
     return replace(expr, **changed)
 
 

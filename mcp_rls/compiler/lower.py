@@ -79,7 +79,7 @@ def _keeps_people(table: TableName, actual: State) -> bool:
     Row security that is off on a table of ours was switched off by hand: it only goes on again, for who knows what the
     people's own policies limit there.
     """
-    here = [p for p in actual.policies.values() if p.table == table]
+    here = actual.policies_by_table.get(table, [])
     if as_before(table).object in actual.recorded or any(p.is_as_before for p in here):
         return True
     ours = any(not p.permissive for p in here)

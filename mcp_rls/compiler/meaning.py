@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from mcp_rls.compiler import expression as e
@@ -40,7 +41,8 @@ def of_people(policies: PolicySet, command: Command, rules: list[ResolvedRule]) 
 
 
 def _said(policies: PolicySet, command: Command, may: dict[str, list[list[ResolvedRule]]]) -> str:
-    used = {n.name for lists in may.values() for rules in lists for r in rules for n in _tokens(r)}
+    rules = [r for lists in may.values() for rules in lists for r in rules]
+    used = frozenset().union(*(_tokens(expr) for r in rules for expr in (r.rows, r.new_row)))
     values = {n: [*c.path, c.type] for n, c in policies.claims.items() if n in used}
     who = {
         name: {"rules": [_rule(r, command) for r in rules], "sees": [_rule(r, "select") for r in reads]}
@@ -49,19 +51,22 @@ def _said(policies: PolicySet, command: Command, may: dict[str, list[list[Resolv
     return json_text({"may": who, "values": values})
 
 
-def _tokens(rule: ResolvedRule) -> Iterable[e.Token]:
-    return (n for expr in (rule.rows, rule.new_row) for n in expr.walk() if isinstance(n, e.Token))
+@lru_cache(maxsize=1024)  # a condition counts in up to four policies of a table
+def _tokens(expr: e.Expr) -> frozenset[str]:
+    """What it reads of the token."""
+    return frozenset(n.name for n in expr.walk() if isinstance(n, e.Token))
 
 
 def _rule(rule: ResolvedRule, command: Command) -> dict[str, Any]:
-    old = [] if command == "insert" else _conditions(rule.rows)
-    new = _conditions(rule.new_row) if command in ("insert", "update") else []
+    old = () if command == "insert" else _conditions(rule.rows)
+    new = _conditions(rule.new_row) if command in ("insert", "update") else ()
     return {"scopes": sorted(rule.scopes), "rows": old, "new": new}
 
 
-def _conditions(expr: e.Expr) -> list[str | list[str]]:
+@lru_cache(maxsize=1024)
+def _conditions(expr: e.Expr) -> tuple[str | list[str], ...]:
     parts = expr.operands if isinstance(expr, e.Logic) and expr.op == "and" else (expr,)
-    return [_condition(p) for p in parts if p != e.TRUE]
+    return tuple(_condition(p) for p in parts if p != e.TRUE)
 
 
 def _condition(expr: e.Expr) -> str | list[str]:

@@ -79,30 +79,30 @@ def shaped(model: type[_F], document: Document, diagnostics: Diagnostics) -> Sha
         diagnostics.error("wrong-type", f"the file: found {found}, expected a mapping", document.span())
         return None
     draft = Shaped(model(), document, diagnostics, document.data)
-    old = {span for _, span in document.old_booleans()}
-    for word, span in document.old_booleans():
+    old = {span: word for word, span in document.old_booleans()}
+    for span, word in old.items():
         _old_boolean(draft, word, span)
-    errors = _errors(model, document.data)
+    file, errors = _validated(model, document.data)
     for error in errors[:ERROR_LIMIT]:
         path = _path(document.data, error["loc"])
         if error["type"] == "extra_forbidden" or document.span(*path) not in old:
             _report(draft, error, path)
     while errors:
         document = document.without({_path(document.data, error["loc"]) for error in errors})
-        errors = _errors(model, document.data)
-    draft = replace(draft, file=model.model_validate(document.data), document=document)
+        file, errors = _validated(model, document.data)
+    draft = replace(draft, file=file, document=document)
     for path, where, name in _missing(draft.file):
         if not draft.damaged(*path, name):
             _report_missing(draft, path, where, name)
     return draft
 
 
-def _errors(model: type[Raw], data: Any) -> list[Any]:
+def _validated(model: type[_F], data: Any) -> tuple[_F, list[Any]]:
+    """The file, an empty one when it has errors; and pydantic's errors."""
     try:
-        model.model_validate(data)
+        return model.model_validate(data), []
     except ValidationError as problem:
-        return list(problem.errors(include_url=False))
-    return []
+        return model(), list(problem.errors(include_url=False))
 
 
 def _path(data: Any, loc: tuple[Key, ...]) -> tuple[Key, ...]:

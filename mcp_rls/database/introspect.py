@@ -57,14 +57,22 @@ join pg_type t on t.oid = a.atttypid
 where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p', 'v', 'm', 'f') and {_USER_SCHEMA}
 order by a.attrelid, a.attnum
 """
-_POLICIES = """
-with recursive direct as (
+_POLICY = """p.polrelid as relation, p.polname as name, p.polpermissive as permissive, p.polcmd::text as command,
+       (select array_agg(coalesce(r.rolname::text, 'public') order by r.rolname)
+        from unnest(p.polroles) m(oid) left join pg_roles r on r.oid = m.oid) as roles,
+       pg_get_expr(p.polqual, p.polrelid) as using, pg_get_expr(p.polwithcheck, p.polrelid) as check"""
+_OUR_POLICIES = f"select {_POLICY} from pg_policy p where starts_with(p.polname::text, '{PREFIX}')"
+# To print a policy and to follow what it reads takes longest of all: those of the app are few, ours may be thousands.
+_POLICIES = f"""
+with recursive theirs as (
+  select p.* from pg_policy p where not starts_with(p.polname::text, '{PREFIX}')
+), direct as (
   select p.oid as policy, d.refobjid as relation
-  from pg_policy p join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
+  from theirs p join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = p.oid
   where d.refclassid = 'pg_class'::regclass and d.deptype = 'n' and d.refobjid <> p.polrelid
   union
   -- dependencies don't tell a row's own column from a read of the table itself; the stored tree does
-  select p.oid, p.polrelid from pg_policy p
+  select p.oid, p.polrelid from theirs p
   where strpos(concat(p.polqual::text, p.polwithcheck::text), format(':relid %s ', p.polrelid)) > 0
 ), through as (
   select policy, relation from direct
@@ -73,14 +81,11 @@ with recursive direct as (
   join pg_rewrite r on r.ev_class = t.relation
   join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
   where d.refobjid <> t.relation
+), listed as (
+  select t.policy, array_agg(distinct array[tn.nspname::text, tc.relname::text]) as reads from through t
+  join pg_class tc on tc.oid = t.relation join pg_namespace tn on tn.oid = tc.relnamespace group by t.policy
 )
-select p.oid, p.polrelid as relation, p.polname as name, p.polpermissive as permissive, p.polcmd::text as command,
-       (select array_agg(coalesce(r.rolname::text, 'public') order by r.rolname)
-        from unnest(p.polroles) m(oid) left join pg_roles r on r.oid = m.oid) as roles,
-       pg_get_expr(p.polqual, p.polrelid) as using, pg_get_expr(p.polwithcheck, p.polrelid) as check,
-       (select array_agg(distinct array[tn.nspname::text, tc.relname::text]) from through t
-        join pg_class tc on tc.oid = t.relation join pg_namespace tn on tn.oid = tc.relnamespace
-        where t.policy = p.oid) as reads,
+select {_POLICY}, listed.reads,
        (select array_agg(distinct fn.nspname || '.' || f.proname) from pg_depend d
         left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
         left join pg_cast k on d.refclassid = 'pg_cast'::regclass and k.oid = d.refobjid
@@ -89,7 +94,7 @@ select p.oid, p.polrelid as relation, p.polname as name, p.polpermissive as perm
         join pg_namespace fn on fn.oid = f.pronamespace
         where d.classid = 'pg_policy'::regclass and d.objid = p.oid
           and fn.nspname not in ('pg_catalog', 'mcp_rls')) as functions
-from pg_policy p
+from theirs p left join listed on listed.policy = p.oid
 """
 _FOREIGN_KEYS = """
 select k.conrelid as oid, k.confrelid as target, k.confdeltype::text as on_delete, k.confupdtype::text as on_update,
@@ -204,7 +209,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
     names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
     theirs: dict[TableName, list[ForeignPolicy]] = defaultdict(list)
     for row in policies:
-        if row["relation"] in names and not row["name"].startswith(PREFIX):
+        if row["relation"] in names:
             theirs[names[row["relation"]]].append(_foreign_policy(names[row["relation"]], row))
     references: dict[int, list[ForeignKey]] = defaultdict(list)
     for row in keys:
@@ -314,7 +319,7 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         classes = _class_roles(conn)
         token_roles |= classes
         held = _rows(conn, _GRANTS.format(roles=sql.array(tuple(sorted(classes))))) if classes else []
-        functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _POLICIES)
+        functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES)
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {
@@ -332,7 +337,7 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         meaning = json_text(facts) if facts else ""
         return replace(thing, source=row["source"] if intact else "", place=row["place"], meaning=meaning)
 
-    ours = [_our_policy(everything[p["relation"]], p) for p in policies if p["name"].startswith(PREFIX)]
+    ours = [_our_policy(everything[p["relation"]], p) for p in policies]
     return State(
         installed=installed,
         functions={f.signature: known(f) for f in map(_our_function, functions)},

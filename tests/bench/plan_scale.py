@@ -52,14 +52,21 @@ def schema(tables: int) -> str:
 
 
 def file(tables: int, policies: int = 4, *, rows: str = "status = 'open'", changed: str = "") -> str:
-    """A policy file with a rule for each of the first `policies` commands; the first table's rows may be others."""
+    """A policy file with a rule for each of the first `policies` commands; the first table's rows may be others.
+
+    `{command}` in the rows is the command's number, so that each rule has a condition of its own.
+    """
+
+    def rule(table: int) -> str:
+        return changed if changed and table == 0 else rows
+
     lines = [
         f"  public.t{n:04}: {{clients: ["
         + ", ".join(
             f"{{who: helper, allow: {command}"
-            + (f', rows: "{changed if changed and n == 0 else rows}"' if rows and command != "insert" else "")
+            + (f', rows: "{rule(n).format(command=number)}"' if rows and command != "insert" else "")
             + "}"
-            for command in COMMANDS[:policies]
+            for number, command in enumerate(COMMANDS[:policies])
         )
         + "]}\n"
         for n in range(tables)
