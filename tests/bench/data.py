@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -23,21 +24,24 @@ STATUSES = ("draft", "published")  # four rows in five; the fifth is archived
 LARGEST_AMOUNT = 10_006
 PERSON = "00000000-0000-4000-8000-00000000002a"
 
-# Knuth's multiplicative hash spreads regions and amounts over the table; statuses lie across tenants.
+# Knuth's multiplicative hash spreads regions and amounts over the table; statuses and words lie across tenants.
 _TABLES = """
 create table public.docs (
   id bigint not null, tenant_id integer not null, region text not null, status text not null, amount integer not null,
-  title text not null, body text not null, created_at timestamptz not null
-);
+  title text not null, body text not null, created_at timestamptz not null, words tsvector not null
+){partitioned};
+{partitions}
 insert into public.docs
   select i, i % {tenants},
     case when share < 60 then 'r0' when share < 85 then 'r1' when share < 99 then 'r2' else 'r3' end,
     case when i / {tenants} % 5 = 0 then 'archived' when i / {tenants} % 5 = 1 then 'published' else 'draft' end,
     i * 7919 % 10007, 'title ' || to_hex(i * 2654435761 % 4294967296), 'body ' || md5(i::text),
-    timestamptz '2024-01-01 00:00:00+00' + i * interval '7 seconds'
+    timestamptz '2024-01-01 00:00:00+00' + i * interval '7 seconds',
+    array_to_tsvector(array['w' || i / {tenants} % 20, 'x' || i % 211])
   from (select i, i * 2654435761 % 4294967296 / 42949673 as share from generate_series(1, {rows}::bigint) i) numbers;
 alter table public.docs add primary key (id);
 create index on public.docs (tenant_id, created_at desc);
+create index on public.docs using gin (words);
 
 create table public.comments (id bigint not null, doc_id bigint not null, tenant_id integer not null,
   status text not null, amount integer not null, body text not null);
@@ -60,6 +64,21 @@ create policy "own rows" on public.{table} using (
   {column} = (select (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> '{claim}'){cast}));
 """
 
+_CLEAR = """
+do $$
+declare found record;
+begin
+  for found in select polname as name, polrelid::regclass as relation from pg_policy loop
+    execute format('drop policy %I on %s', found.name, found.relation);
+  end loop;
+  for found in select oid::regclass as relation from pg_class where relrowsecurity loop
+    execute format('alter table %s disable row level security', found.relation);
+  end loop;
+end $$;
+drop schema if exists mcp_rls cascade;
+truncate public.consents;
+"""
+
 
 @dataclass(frozen=True)
 class Owned:
@@ -71,8 +90,9 @@ class Owned:
     cast: str
 
     @property
-    def literal(self) -> str:
-        return str(self.value) if isinstance(self.value, int) else f"'{self.value}'"
+    def by_hand(self) -> str:
+        """The condition as one writes it who knows the value."""
+        return f"{self.column} = {self.value if isinstance(self.value, int) else repr(self.value)}"
 
 
 OWNED = {
@@ -82,17 +102,38 @@ OWNED = {
 }
 
 
-def create(connection: Connection, rows: int) -> None:
-    """Makes roles, tables and rows; `rows` in each table, 100 a tenant."""
+def create(connection: Connection, rows: int, partitions: int = 0) -> None:
+    """Makes roles, tables and rows; `rows` in each table, 100 a tenant. `partitions`: so many of docs, by id."""
     for role in ROLES:
         if connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone() is None:
             connection.execute(f"create role {role} nologin".encode())
     tables = [*OWNED, "consents"]
-    statements = [_TABLES.format(rows=rows, tenants=rows // ROWS_PER_TENANT)]
-    statements += [f"alter table public.{table} owner to {OWNER}" for table in tables]
+    parts = _partitions(rows, partitions) if partitions else []
+    text = _TABLES.format(
+        rows=rows,
+        tenants=rows // ROWS_PER_TENANT,
+        partitioned=" partition by range (id)" if parts else "",
+        partitions="\n".join(parts),
+    )
+    statements = [text, *(f"alter table public.{table} owner to {OWNER}" for table in tables)]
     names = ", ".join(f"public.{table}" for table in tables)
     statements.append(f"grant select, insert, update, delete on {names} to {USER}, {REFERENCE}")
     connection.execute(";\n".join(statements).encode())
+    connection.execute("vacuum analyze")
+
+
+def _partitions(rows: int, number: int) -> list[str]:
+    """Statements that make so many partitions of equal size; what is inserted later goes into the last."""
+    edges = ["minvalue", *(str(1 + rows * n // number) for n in range(1, number)), "maxvalue"]
+    return [
+        f"create table public.docs_{n} partition of public.docs for values from ({low}) to ({high});"
+        for n, (low, high) in enumerate(pairwise(edges))
+    ]
+
+
+def clear(connection: Connection) -> None:
+    """Takes every policy away, and the consents: the data is as it was made."""
+    connection.execute(_CLEAR.encode())
 
 
 def give_consents(connection: Connection, client: str) -> None:
@@ -113,19 +154,23 @@ def add_own_policies(connection: Connection) -> None:
         connection.execute(text.encode())
 
 
-def claims(client: str) -> str:
-    """The token's claims, of the size that tokens have in practice."""
-    return json.dumps(
-        {
-            "iss": "https://auth.example.com/",
-            "aud": "https://mcp.example.com/",
-            "sub": PERSON,
-            "iat": 1760000000,
-            "exp": 1999999999,
-            "jti": "f3b1c7de-6f0a-4a57-9d5e-0b2f4f6f9a11",
-            "client_id": client,
-            "tenant": TENANT,
-            "region": REGION,
-            "scope": "openid profile email notes:read notes:write",
-        }
-    )
+def claims(client: str, role: str = USER, *, size: int = 0, scopes: int = 0) -> str:
+    """The token's claims, about 400 bytes as tokens have in practice; or of `size` bytes, or with so many scopes."""
+    words = [*(f"service-{n:03}:read" for n in range(1, scopes)), "notes:write"]
+    token = {
+        "iss": "https://auth.example.com/",
+        "aud": "https://mcp.example.com/",
+        "sub": PERSON,
+        "iat": 1760000000,
+        "exp": 1999999999,
+        "jti": "f3b1c7de-6f0a-4a57-9d5e-0b2f4f6f9a11",
+        "client_id": client,
+        "role": role,
+        "tenant": TENANT,
+        "region": REGION,
+        "scope": " ".join(words) if scopes else "openid profile email notes:read notes:write",
+    }
+    groups: list[str] = []
+    while len(json.dumps({**token, "groups": groups})) + 24 <= size:
+        groups.append(f"/teams/europe/{len(groups):04}")
+    return json.dumps({**token, "groups": groups} if groups else token)

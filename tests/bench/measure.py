@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import psycopg
 
-from tests.bench.variants import UNDER_POLICY, Own
+from tests.bench.platforms import UNDER_POLICY, Own
 from tests.bench.workloads import Workload
 
 Rows = list[tuple[Any, ...]]
@@ -25,6 +25,8 @@ Call = tuple[bytes, tuple[int] | None]  # a statement and its parameters; with s
 
 _LIKE_A_SERVER_IN_USE = ("set max_parallel_workers_per_gather = 0", "set random_page_cost = 1.1", "set jit = off")
 _SETTLING = 0.0002  # seconds between two looks at a backend's clock
+_LONG = 1.5  # seconds for one figure: a slow statement has fewer rounds, but
+_FEWEST = 6
 _CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 _NUMBERS = itertools.count(1)  # no insert repeats an id, rolled back or not
 
@@ -51,6 +53,7 @@ class Figure:
     policy_us: float
     cpu: float | None
     wall: float
+    rounds: int
     quartiles: tuple[float, float]  # of what `ratio` is the median of
     same: bool  # both sides gave, or left behind, the same rows
     hand_plan: Plan
@@ -68,12 +71,16 @@ class Backend:
     connection: psycopg.Connection[Any]
     clock: TextIO | None = field(repr=False)
 
+    def carry(self, claims: str) -> None:
+        """The session has these claims from now on."""
+        self.connection.execute("select set_config('request.jwt.claims', %s, false)", (claims,))
+
     def spent(self, workload: Workload, own: Own) -> Spent:
-        """A turn: one execution to warm up, then the workload's number of them by the clock; writes are undone."""
+        """A turn: where it has several executions one to warm up, then those by the clock; writes are undone."""
         cursor = self.connection.cursor()
         if workload.writes:
             cursor.execute("begin")
-        else:
+        elif workload.times > 1:
             _execute(cursor, _call(workload, own, next(_NUMBERS)))
         calls = [_call(workload, own, next(_NUMBERS)) for _ in range(workload.times)]
         cpu, wall = self._settled(), time.perf_counter_ns()
@@ -134,21 +141,24 @@ def _execute(cursor: psycopg.Cursor[Any], call: Call) -> Rows:
 
 
 @contextmanager
-def backend(url: str, role: str, claims: str, *, local: bool) -> Iterator[Backend]:
-    """Yields a session in that role that carries the claims. Of a server that isn't `local` no clock can be read."""
+def backend(url: str, role: str, claims: str, *, local: bool, before: Sequence[str] = ()) -> Iterator[Backend]:
+    """Yields a session in that role that carries the claims, after the statements `before`.
+
+    Of a server that isn't `local` no clock can be read.
+    """
     with ExitStack() as stack:
         connection = stack.enter_context(psycopg.connect(url, autocommit=True))
-        for statement in _LIKE_A_SERVER_IN_USE:
-            connection.execute(statement.encode())
-        connection.execute("select set_config('request.jwt.claims', %s, false)", (claims,))
-        connection.execute(f"set role {role}".encode())
         clock = None
         if local:
             pid = connection.info.backend_pid
             with suppress(OSError):  # no Linux, or a kernel without it
                 clock = stack.enter_context(Path(f"/proc/{pid}/schedstat").open())
             pin(pid)
-        yield Backend(connection, clock)
+        made = Backend(connection, clock)
+        made.carry(claims)
+        for statement in (*_LIKE_A_SERVER_IN_USE, *before, f"set role {role}"):
+            connection.execute(statement.encode())
+        yield made
 
 
 def pin(pid: int) -> None:
@@ -171,9 +181,12 @@ def measured(pairs: Sequence[tuple[Backend, Backend]], workload: Workload, by_ha
     sides = (by_hand, UNDER_POLICY)
     hand, policy = pairs[0]
     same = hand.outcome(workload, by_hand, by_hand) == policy.outcome(workload, UNDER_POLICY, UNDER_POLICY)
+    begun = time.perf_counter()
     for pair in pairs:
         for one, own in zip(pair, sides, strict=True):
             _warm(one, workload, own)
+    a_round = (time.perf_counter() - begun) / len(pairs) / _warming(workload)
+    rounds = min(rounds, max(_FEWEST, int(_LONG / a_round)))
     turns = [_round(pairs[n % len(pairs)], workload, sides, backwards=n // len(pairs) % 2 == 1) for n in range(rounds)]
     walls = [b.wall / a.wall for a, b in turns]
     cpus = [b.cpu / a.cpu for a, b in turns if a.cpu and b.cpu]
@@ -183,6 +196,7 @@ def measured(pairs: Sequence[tuple[Backend, Backend]], workload: Workload, by_ha
         policy_us=statistics.median((b.cpu if clocked else b.wall) or 0.0 for _, b in turns),
         cpu=statistics.median(cpus) if clocked else None,
         wall=statistics.median(walls),
+        rounds=rounds,
         quartiles=_quartiles(cpus if clocked else walls),
         same=same,
         hand_plan=hand.plan(workload, by_hand),
@@ -192,8 +206,12 @@ def measured(pairs: Sequence[tuple[Backend, Backend]], workload: Workload, by_ha
 
 def _warm(one: Backend, workload: Workload, own: Own) -> None:
     """Fills caches; and a prepared statement may get its lasting plan only after five executions."""
-    for _ in range(max(1, 6 // workload.times)):
+    for _ in range(_warming(workload)):
         one.spent(workload, own)
+
+
+def _warming(workload: Workload) -> int:
+    return 2 if workload.times < 6 else 1
 
 
 def _round(

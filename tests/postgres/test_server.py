@@ -225,6 +225,14 @@ def test_two_owners_at_once_and_a_damaged_template(open_directory: Path) -> None
     assert start([]) == []
 
 
+def test_settings_of_the_caller(open_directory: Path) -> None:
+    """What the caller sets wins over what the server would be started with; the rest stays."""
+    with embedded.embedded(cache=open_directory / "cache", settings=("jit=on", "wal_level=replica")) as opened:
+        asked = "select current_setting(name) from unnest(array['jit', 'wal_level', 'fsync']) name"
+        with psycopg.connect(opened.url) as connection:
+            assert connection.execute(asked).fetchall() == [("on",), ("replica",), ("off",)]
+
+
 def test_cache_that_cannot_be_written(open_directory: Path) -> None:
     """Without a cache the start only takes longer."""
     (open_directory / "file").touch()

@@ -1,11 +1,14 @@
-"""What is compared with what: policy files as text, and beside each the conditions that one would write by hand."""
+"""What is compared with what: policy files as text, and beside each the conditions that one would write by hand.
+
+A platform is a way for a session to carry its token, or for rules to be written; one record adds another.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.bench.data import LARGEST_AMOUNT, OWNED, REFERENCE, STATUSES, USER
+from tests.bench.data import LARGEST_AMOUNT, OWNED, REFERENCE, STATUSES, USER, Owned
 
 Own = dict[str, str]  # table -> the condition written by hand; '' where a policy does the work
 UNDER_POLICY: Own = dict.fromkeys(OWNED, "")
@@ -33,18 +36,26 @@ _STATUSES = f"status in ({', '.join(repr(s) for s in STATUSES)})"
 
 
 @dataclass(frozen=True)
-class Variant:
-    """A way to write the rules. `rows` is the condition of the n-th class of clients, '' for none."""
+class Platform:
+    """`rows` is the condition of the n-th class of clients, '' for none; `role` what a token of that class arrives as.
+
+    `head`: further keys of the policy file. `session`: statements of the session before it takes the role.
+    """
 
     name: str
     words: str
-    rows: Callable[[int], str]
+    rows: Callable[[int], str] = lambda _: ""
+    role: Callable[[int], str] = lambda _: USER
+    people: Callable[[Owned], str] = lambda owned: f"{owned.column} = token.{owned.claim}"
+    head: str = ""
+    session: tuple[str, ...] = ()
     own_policies: bool = False  # people's rules are the app's own policies, and the reference is those alone
     consent: bool = False
+    on_request: bool = False
 
     def policies(self, rules: int) -> str:
         """The policy file, as YAML: `rules` classes, each with a rule to read and one to write on every table."""
-        parts = [_HEAD, "classes:"]
+        parts = [_HEAD, self.head, "classes:"]
         consent = ", consent: required" if self.consent else ""
         parts += [f"  c{n}: {{match: {{ids: [{client(n)}]}}{consent}}}" for n in _classes(rules)]
         if self.consent:
@@ -56,8 +67,7 @@ class Variant:
         return "\n".join([*parts, "  public.consents: {clients: none}", ""])
 
     def _table(self, table: str, rules: int) -> list[str]:
-        owned = OWNED[table]
-        people = f'[{{allow: [select, insert, update, delete], rows: "{owned.column} = token.{owned.claim}"}}]'
+        people = f'[{{allow: [select, insert, update, delete], rows: "{self.people(OWNED[table])}"}}]'
         lines = [f"  public.{table}:", f"    people: {'existing' if self.own_policies else people}", "    clients:"]
         for n in _classes(rules):
             rows = f', rows: "{self.rows(n)}"' if self.rows(n) else ""
@@ -72,7 +82,7 @@ class Variant:
         return {table: self._condition(table, rules) for table in OWNED}
 
     def _condition(self, table: str, rules: int) -> str:
-        parts = [f"{OWNED[table].column} = {OWNED[table].literal}", self.rows(rules)]
+        parts = [OWNED[table].by_hand, self.rows(rules)]
         return " and ".join(f"{table}.{part}" for part in parts if part)
 
 
@@ -85,13 +95,18 @@ def _classes(rules: int) -> range:
     return range(1, rules + 1)
 
 
-VARIANTS = {
-    v.name: v
-    for v in (
-        Variant("plain", "clients may do what their person may", lambda _: ""),
-        Variant("narrow", f"clients only where {_STATUSES}", lambda _: _STATUSES),
-        Variant("distinct", "each class with a condition of its own", lambda n: f"amount <= {LARGEST_AMOUNT + n}"),
-        Variant("existing", "ceilings over the app's own policies", lambda _: "", own_policies=True),
-        Variant("consent", "as plain, and a row of consent is needed", lambda _: "", consent=True),
+PLATFORMS = {
+    p.name: p
+    for p in (
+        Platform("raw", "claims as JSON; clients may do what their person may"),
+        Platform("existing", "as raw, ceilings over the app's own policies", own_policies=True),
+        Platform("consent", "as raw, and a row of consent is needed", consent=True),
+        Platform("narrow", f"as raw, clients only where {_STATUSES}", lambda _: _STATUSES, on_request=True),
+        Platform(
+            "distinct",
+            "as raw, each class with a condition of its own",
+            lambda n: f"amount <= {LARGEST_AMOUNT + n}",
+            on_request=True,
+        ),
     )
 }
