@@ -74,6 +74,11 @@ begin
   for found in select oid::regclass as relation from pg_class where relrowsecurity loop
     execute format('alter table %s disable row level security', found.relation);
   end loop;
+  for found in select distinct c.oid::regclass as relation, r.rolname as role
+    from pg_class c, aclexplode(c.relacl) held join pg_roles r on r.oid = held.grantee
+    where c.relnamespace = 'public'::regnamespace and not r.rolname = any ('{{{roles}}}') loop
+    execute format('revoke all on %s from %I', found.relation, found.role);
+  end loop;
 end $$;
 drop schema if exists mcp_rls cascade;
 truncate public.consents;
@@ -132,8 +137,8 @@ def _partitions(rows: int, number: int) -> list[str]:
 
 
 def clear(connection: Connection) -> None:
-    """Takes every policy away, and the consents: the data is as it was made."""
-    connection.execute(_CLEAR.encode())
+    """Takes every policy away, what was granted for them, and the consents: the data is as it was made."""
+    connection.execute(_CLEAR.format(roles=",".join(ROLES)).encode())
 
 
 def give_consents(connection: Connection, client: str) -> None:

@@ -9,23 +9,25 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import psycopg
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
 
 from tests.bench.platforms import UNDER_POLICY, Own
 from tests.bench.workloads import Workload
 
 Rows = list[tuple[Any, ...]]
-Call = tuple[bytes, tuple[int] | None]  # a statement and its parameters; with some, it is prepared
 
 _LIKE_A_SERVER_IN_USE = ("set max_parallel_workers_per_gather = 0", "set random_page_cost = 1.1", "set jit = off")
 _SETTLING = 0.0002  # seconds between two looks at a backend's clock
-_LONG = 1.5  # seconds for one figure: a slow statement has fewer rounds, but
+_LONG = 0.8  # seconds for one figure: a slow statement has fewer rounds, but
 _FEWEST = 6
 _CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 _NUMBERS = itertools.count(1)  # no insert repeats an id, rolled back or not
@@ -70,6 +72,7 @@ class Backend:
 
     connection: psycopg.Connection[Any]
     clock: TextIO | None = field(repr=False)
+    prepared: dict[bytes, bytes] = field(default_factory=dict, repr=False)  # text to name
 
     def carry(self, claims: str) -> None:
         """The session has these claims from now on."""
@@ -77,19 +80,18 @@ class Backend:
 
     def spent(self, workload: Workload, own: Own) -> Spent:
         """A turn: where it has several executions one to warm up, then those by the clock; writes are undone."""
-        cursor = self.connection.cursor()
         if workload.writes:
-            cursor.execute("begin")
+            self._run(b"begin")
         elif workload.times > 1:
-            _execute(cursor, _call(workload, own, next(_NUMBERS)))
-        calls = [_call(workload, own, next(_NUMBERS)) for _ in range(workload.times)]
+            self._call(workload, own, next(_NUMBERS))()
+        calls = [self._call(workload, own, next(_NUMBERS)) for _ in range(workload.times)]
         cpu, wall = self._settled(), time.perf_counter_ns()
         for call in calls:
-            _execute(cursor, call)
+            call()
         wall = time.perf_counter_ns() - wall
         cpu = self._settled() - cpu
         if workload.writes:
-            cursor.execute("rollback")
+            self._run(b"rollback")
         scale = 1000 * workload.times
         return Spent(cpu / scale if self.clock else None, wall / scale)
 
@@ -97,12 +99,11 @@ class Backend:
         """How many rows the statement touched, and the rows: those that it gives, or that a write leaves behind."""
         cursor = self.connection.cursor()
         if not workload.writes:
-            rows = _execute(cursor, _call(workload, own, 1))
+            rows = cursor.execute(workload.whole(own).encode()).fetchall()
             return len(rows), rows if workload.name == "order" else sorted(rows)
         cursor.execute("begin")
         try:
-            _execute(cursor, _call(workload, own, 1))
-            touched = cursor.rowcount
+            touched = cursor.execute(workload.whole(own).encode()).rowcount
             condition = f" where {look['docs']}" if look["docs"] else ""
             rows = cursor.execute(f"select * from docs{condition} order by id".encode()).fetchall()
         finally:
@@ -111,10 +112,27 @@ class Backend:
 
     def plan(self, workload: Workload, own: Own) -> Plan:
         """The planner's choice, in a few words."""
-        found = self.connection.execute(f"explain (format json, costs off) {workload.explained(own)}".encode())
+        found = self.connection.execute(f"explain (format json, costs off) {workload.whole(own)}".encode())
         (((root,),),) = found.fetchall()
         shape: list[str] = []
         return Plan(_walk(root["Plan"], shape), " > ".join(shape))
+
+    def _call(self, workload: Workload, own: Own, number: int) -> Callable[[], None]:
+        """The workload's statement of that number, ready to be sent. Of what comes back no row is looked at."""
+        text = workload.text(own, number).encode()
+        if workload.parameter is None:
+            return partial(self._run, text)
+        values = [str(workload.parameter(number)).encode()]
+        if text not in self.prepared:
+            self.prepared[text] = f"bench_{len(self.prepared)}".encode()
+            _fine(self.connection.pgconn.prepare(self.prepared[text], text.replace(b"%s", b"$1")))
+        return partial(self._run_prepared, self.prepared[text], values)
+
+    def _run(self, text: bytes) -> None:
+        _fine(self.connection.pgconn.exec_(text))
+
+    def _run_prepared(self, name: bytes, values: list[bytes]) -> None:
+        _fine(self.connection.pgconn.exec_prepared(name, values))
 
     def _settled(self) -> int:
         """The backend's CPU time in nanoseconds, once it stands still: the last slice is booked as it falls asleep."""
@@ -129,15 +147,8 @@ class Backend:
         return 0
 
 
-def _call(workload: Workload, own: Own, number: int) -> Call:
-    parameters = None if workload.parameter is None else (workload.parameter(number),)
-    return workload.text(own, number).encode(), parameters
-
-
-def _execute(cursor: psycopg.Cursor[Any], call: Call) -> Rows:
-    text, parameters = call
-    cursor.execute(text, parameters, prepare=parameters is not None)
-    return cursor.fetchall() if cursor.description else []
+def _fine(result: PGresult) -> None:
+    assert result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK), result.error_message
 
 
 @contextmanager

@@ -51,6 +51,7 @@ class Platform:
     session: tuple[str, ...] = ()
     own_policies: bool = False  # people's rules are the app's own policies, and the reference is those alone
     consent: bool = False
+    scopes: bool = True  # rules ask for them
     on_request: bool = False
 
     def policies(self, rules: int) -> str:
@@ -71,8 +72,9 @@ class Platform:
         lines = [f"  public.{table}:", f"    people: {'existing' if self.own_policies else people}", "    clients:"]
         for n in _classes(rules):
             rows = f', rows: "{self.rows(n)}"' if self.rows(n) else ""
-            lines.append(f'      - {{who: c{n}, allow: select, scope: "notes:read"{rows}}}')
-            lines.append(f'      - {{who: c{n}, allow: [insert, update, delete], scope: "notes:write"{rows}}}')
+            read, write = (f', scope: "notes:{word}"' if self.scopes else "" for word in ("read", "write"))
+            lines.append(f"      - {{who: c{n}, allow: select{read}{rows}}}")
+            lines.append(f"      - {{who: c{n}, allow: [insert, update, delete]{write}{rows}}}")
         return lines
 
     def by_hand(self, rules: int) -> Own:
@@ -95,12 +97,41 @@ def _classes(rules: int) -> range:
     return range(1, rules + 1)
 
 
+_CLASS_ROLES = "class_roles: true"
+
+
+def _class_role(number: int) -> str:
+    return f"mcp_c{number}"
+
+
 PLATFORMS = {
     p.name: p
     for p in (
         Platform("raw", "claims as JSON; clients may do what their person may"),
         Platform("existing", "as raw, ceilings over the app's own policies", own_policies=True),
         Platform("consent", "as raw, and a row of consent is needed", consent=True),
+        Platform(
+            "roles",
+            "a database role for each class; conditions name the person",
+            role=_class_role,
+            head=_CLASS_ROLES,
+            scopes=False,
+        ),
+        Platform(
+            "roles-constant",
+            "a database role for each class; conditions are constant",
+            role=_class_role,
+            people=lambda owned: owned.by_hand,
+            head=_CLASS_ROLES,
+            scopes=False,
+        ),
+        Platform(
+            "roles-scoped",
+            "as roles, and rules ask for scopes",
+            role=_class_role,
+            head=_CLASS_ROLES,
+            on_request=True,
+        ),
         Platform("narrow", f"as raw, clients only where {_STATUSES}", lambda _: _STATUSES, on_request=True),
         Platform(
             "distinct",

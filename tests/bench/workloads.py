@@ -15,7 +15,7 @@ _VALUES = f"{TENANT}, '{REGION}', 'draft', 5, 'title', 'body', timestamptz '2026
 
 @dataclass(frozen=True)
 class Workload:
-    """`text(own, n)` is its n-th statement, with the conditions `own` written out."""
+    """`text(own, n)` is its n-th statement, with the conditions `own` written out, and %s for the parameter."""
 
     name: str
     text: Callable[[Own, int], str]
@@ -23,8 +23,8 @@ class Workload:
     parameter: Callable[[int], int] | None = None  # of the n-th execution; the statement is then prepared
     writes: bool = False  # each turn is rolled back
 
-    def explained(self, own: Own) -> str:
-        """A statement that EXPLAIN takes."""
+    def whole(self, own: Own) -> str:
+        """The first statement as one text, parameter and all."""
         text = self.text(own, 1)
         return text.replace("%s", str(self.parameter(1))) if self.parameter else text
 
