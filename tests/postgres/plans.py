@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from mcp_rls.catalog import Table
-from mcp_rls.compiler.policy import load_policies
+from mcp_rls.compiler.policy import read_policies
 from mcp_rls.database.apply import install
 from mcp_rls.database.introspect import read_catalog
 from mcp_rls.harness.run import Runner, open_runner
@@ -80,14 +81,24 @@ def _nodes(node: dict[str, Any], *, inside: bool) -> Iterator[tuple[dict[str, An
 
 
 @contextmanager
-def template(name: str, scratch: Scratch, fill: str = "", *, keys: bool = True) -> Iterator[Runner]:
-    """Yields a runner on a template's database with its fixtures, and further rows that `fill` makes."""
+def template(
+    name: str, scratch: Scratch, fill: str = "", *, keys: bool = True, class_roles: bool = False
+) -> Iterator[Runner]:
+    """Yields a runner on a template's database with its fixtures, and further rows that `fill` makes.
+
+    `class_roles`: each class has a role of its own, and the app's policies are for everybody.
+    """
     folder = bundled("policy_templates") / name
-    policies, _ = load_policies(folder / "policies.yaml")
+    text, schema = ((folder / file).read_text(encoding="utf-8") for file in ("policies.yaml", "schema.sql"))
+    if class_roles:
+        text = re.sub(r"^roles: ", "class_roles: true\nroles: ", text, flags=re.MULTILINE)
+        schema = re.sub(r"(create policy[^;]*?) to (authenticated|web_user|web_anon)\b", r"\1", schema)
+    policies, _ = read_policies("policies.yaml", text)
     assert policies is not None
+    assert bool(policies.class_roles) == class_roles
     suite, _ = load_suite(folder / "cases.yaml", policies)
     assert suite is not None
-    scratch.run((folder / "schema.sql").read_text(encoding="utf-8"))
+    scratch.run(schema)
     install(scratch.connection, policies)
     catalog = read_catalog(scratch.connection)
     scratch.run(fill + ("" if keys else _NO_KEYS) + ("; analyze" if fill else ""))
