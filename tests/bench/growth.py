@@ -50,5 +50,5 @@ CURVES = {
     "claims": Growth("bytes of claims", (512, 1024, 2048, 4096, 8192, 16384), _claims),
     "scopes": Growth("scopes in the token", (1, 3, 10, 30, 100), _scopes),
     "join": Growth("tables in the join", (1, 2, 4, 6, 8), _join),
-    PARTITIONS: Growth("partitions of the table", (1, 10, 100, 1000), _partitions),
+    PARTITIONS: Growth("partitions of the table", (1, 100, 1000), _partitions),
 }
