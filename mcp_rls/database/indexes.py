@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from mcp_rls import sql
-from mcp_rls.catalog import TableName
+from mcp_rls.catalog import FEW, TableName
 from mcp_rls.compiler.resolve import ResolvedPolicies, place
 from mcp_rls.compiler.searches import unserved
 from mcp_rls.database.apply import Refused
@@ -28,7 +28,6 @@ Connection = psycopg.Connection[Any]
 Progress = Callable[[str], None]
 
 LOCK = "SHARE UPDATE EXCLUSIVE"  # nobody who reads or writes waits for it
-FEW = 1_000  # rows of a table on which no way to read it is slow
 LOOK_AGAIN = 2.0  # seconds between two looks at how far a build is
 
 _THERE = """

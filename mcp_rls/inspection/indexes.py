@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pglast import ast
 from pglast.enums import A_Expr_Kind, BoolExprType
 
+from mcp_rls.catalog import FEW
 from mcp_rls.inspection.comparisons import Comparison, comparisons
 from mcp_rls.inspection.facts import Relation
 from mcp_rls.inspection.frames import Frame
 from mcp_rls.inspection.occurrences import Occurrence
-from mcp_rls.inspection.reading import FEW, PolicyText
+from mcp_rls.inspection.reading import PolicyText
 from mcp_rls.inspection.tree import Node, arms, conjuncts, operator, printed
 
 _SERVED = (A_Expr_Kind.AEXPR_OP, A_Expr_Kind.AEXPR_OP_ANY)

@@ -178,8 +178,11 @@ BY_HAND = (
       "index-missing table public.tickets org_id"),
     P("an arm without an index", alter("deleted", "author = (select app.person()) or status = 'spam'", "tickets"),
       "or-arm-unindexed policy public.tickets deleted"),
-    P("a search", "create index search on tickets using gin (to_tsvector('simple', subject))",
-      "leakproof-lost-index table public.tickets"),
+    P("a search beside the policy's index", "create index search on tickets using gin (to_tsvector('simple', subject))",
+      "leakproof-index-unused table public.tickets search"),
+    P("a search under a policy without", "create index search on comments using gin (to_tsvector('simple', body))",
+      "leakproof-lost-index table public.comments search"),
+    P("a search under the policy's index", "create index on tickets (org_id, subject text_pattern_ops)"),
     P("SQL of their own", "create role lint_new_agent login; grant select on comments, tickets to lint_new_agent;"
       "grant authenticated to lint_new_agent",
       "unhardened-equality policy public.comments deleted", "unhardened-equality policy public.comments written",
@@ -273,4 +276,9 @@ WITH_FILE = (
       "unknown-column"),
     P("no index", "drop index tickets_org_id",
       "index-missing table public.tickets org_id"),
+    P("no index for consents, whose table is large", "alter table grants drop constraint grants_pkey;"
+      "insert into grants select gen_random_uuid(), 'a', '{}' from generate_series(1, 1500); analyze grants",
+      "index-missing table public.grants user_id"),
+    P("a search under a ceiling", "create index search on comments using gin (to_tsvector('simple', body))",
+      "leakproof-lost-index table public.comments search"),
 )  # fmt: skip
