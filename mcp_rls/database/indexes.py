@@ -31,7 +31,7 @@ LOCK = "SHARE UPDATE EXCLUSIVE"  # nobody who reads or writes waits for it
 LOOK_AGAIN = 2.0  # seconds between two looks at how far a build is
 
 _THERE = """
-select n.nspname::text, c.relname::text,
+select n.nspname::text, c.relname::text, c.relkind = 'p',
        coalesce((select jsonb_agg(array(
            select coalesce(a.attname::text, '') from unnest(i.indkey::int2[]) with ordinality k(number, position)
            left join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
@@ -43,7 +43,7 @@ where c.relkind in ('r', 'p') and not c.reltuples between 0 and %s
 _LEAVES = """
 select n.nspname::text, c.relname::text from pg_partition_tree(%s::text::regclass) t
 join pg_class c on c.oid = t.relid join pg_namespace n on n.oid = c.relnamespace
-where t.isleaf and c.relkind = 'r' and c.oid <> %s::text::regclass order by 1, 2
+where t.isleaf and c.relkind = 'r' order by 1, 2
 """
 _INVALID = """
 select from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace
@@ -64,6 +64,7 @@ class Index:
     columns: tuple[str, ...]
     what: str
     place: str
+    partitioned: bool = False
 
     @property
     def name(self) -> str:
@@ -75,7 +76,7 @@ class Index:
 
     @property
     def statement(self) -> str:
-        return sql.create_index(self.table, self.columns, self.name)
+        return sql.create_index(self.table, self.columns, self.name, concurrently=not self.partitioned)
 
     def __str__(self) -> str:
         return f"{self.table} ({', '.join(self.columns)})"
@@ -84,7 +85,8 @@ class Index:
     def operation(self) -> Operation:
         """What a plan shows of it."""
         words = f"{self.table}: index on {', '.join(self.columns)}, for {self.what} ({self.place})"
-        return Operation((self.statement,), words, Effect.NEITHER, LOCK, f"index {self.name}", self.table)
+        lock = f"{LOCK} on each partition, then SHARE for a moment" if self.partitioned else LOCK
+        return Operation((self.statement,), words, Effect.NEITHER, lock, f"index {self.name}", self.table)
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,10 @@ class Failed:
 
 def missing(conn: Connection, resolved: ResolvedPolicies) -> tuple[Index, ...]:
     """The indexes that the file's rules need and haven't, on tables that aren't known to be small."""
-    there = {
-        TableName(schema, table): [tuple(columns) for columns in indexes]
-        for schema, table, indexes in conn.execute(_THERE, (FEW,))
-    }
-    return tuple(Index(s.table, s.index, s.what, place(s.span)) for s in unserved(resolved, there))
+    tables = {TableName(schema, name): rest for schema, name, *rest in conn.execute(_THERE, (FEW,))}
+    there = {name: [tuple(columns) for columns in indexes] for name, (_, indexes) in tables.items()}
+    found = unserved(resolved, there)
+    return tuple(Index(s.table, s.index, s.what, place(s.span), tables[s.table][0]) for s in found)
 
 
 def create(
@@ -163,8 +164,10 @@ def _patient(conn: Connection) -> Iterator[None]:
 
 def _leaves(conn: Connection, index: Index) -> list[Index]:
     """The same index on each leaf of a partitioned table: its own can't be made concurrently, and takes theirs up."""
-    name = sql.table(index.table)
-    return [replace(index, table=TableName(*row)) for row in conn.execute(_LEAVES, (name, name))]
+    if not index.partitioned:
+        return []
+    rows = conn.execute(_LEAVES, (sql.table(index.table),))
+    return [replace(index, table=TableName(*row), partitioned=False) for row in rows]
 
 
 def _make(conn: Connection, index: Index, watch: Connection, progress: Progress) -> None:
@@ -172,11 +175,11 @@ def _make(conn: Connection, index: Index, watch: Connection, progress: Progress)
     if conn.execute(_INVALID, (schema, index.name)).fetchone() is not None:
         progress(f"index {index.name} is what a failed try left: dropped, and made again")
         conn.execute(f"drop index concurrently if exists {sql.table(TableName(schema, index.name))}".encode())
-    if _partitioned(conn, index.table):
-        # its leaves have theirs by now, so that this waits and lasts no longer than a change of policies
-        conn.execute(f"set lock_timeout = {sql.literal(LOCK_TIMEOUT)}".encode())
-        conn.execute(sql.create_index(index.table, index.columns, index.name, concurrently=False).encode())
-        conn.execute("set lock_timeout = 0")
+    if index.partitioned:
+        # its leaves have theirs by now, so that this lasts no longer than a change of policies, and waits as long
+        with conn.transaction():
+            conn.execute("select set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+            conn.execute(index.statement.encode())
         return
     with ThreadPoolExecutor(1) as pool:
         building = pool.submit(conn.execute, index.statement.encode())
@@ -203,8 +206,3 @@ def _how_far(phase: str, percent: int | None, waits_for: int | None) -> str:
     if waits_for is not None:
         return f"{phase}, for the transaction of process {waits_for}"
     return f"{phase}, {percent} %" if percent is not None else phase
-
-
-def _partitioned(conn: Connection, table: TableName) -> bool:
-    row = conn.execute("select relkind = 'p' from pg_class where oid = %s::text::regclass", (sql.table(table),))
-    return bool((row.fetchone() or (False,))[0])

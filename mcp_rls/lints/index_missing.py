@@ -48,9 +48,9 @@ def _of_the_file(world: World) -> Iterator[Found]:
         return
     there = {r.name: [i.columns for i in r.indexes if i.valid and not i.partial] for r in large}
     for search in unserved(resolved, there):
-        statement = f"{sql.create_index(search.table, search.index)}, or: mcp-rls apply --create-indexes"
+        hints = (sql.create_index(search.table, search.index), "or: mcp-rls apply --create-indexes")
         message = f"{search.what} looks up {search.table} by {search.index[0]}, and no index begins with it"
-        yield Found(f"table {search.table}", message, (statement,), search.table, search.index[0], search.span)
+        yield Found(f"table {search.table}", message, hints, search.table, search.index[0], search.span)
 
 
 def _by_hand(world: World) -> Iterator[Found]:

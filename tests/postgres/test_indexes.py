@@ -198,10 +198,27 @@ def test_a_partitioned_table_has_them_leaf_by_leaf(notes: Scratch) -> None:
       create table notes_rest partition of notes default;
       insert into notes select * from old where id >= 100; analyze notes;
       drop table old""")
+    resolved = prepare(notes.connection, policies(FILE)).resolved
+    (wanted,) = missing(notes.connection, resolved)
+    assert wanted.operation.lock == "SHARE UPDATE EXCLUSIVE on each partition, then SHARE for a moment"
     assert made(notes) == ()
     assert set(valid(notes)) >= {OWNER.name, "notes_lowest_owner_mcp_rls", "notes_rest_owner_mcp_rls"}
     assert len(valid(notes)) == 4
     assert all(valid(notes).values())
+
+
+def test_a_partitioned_table_in_use_is_not_waited_for_long(notes: Scratch) -> None:
+    """The whole's own index blocks writers, so it gives up as a change of policies does; those of its leaves stay."""
+    notes.run("""drop table notes;
+      create table notes (id integer, owner uuid not null, status text) partition by range (id);
+      create table notes_all partition of notes default""")
+    with psycopg.connect(notes.url) as other:
+        other.execute("lock table only notes in row exclusive mode")
+        (failed,) = made(notes)
+    assert "lock timeout" in failed.why
+    assert valid(notes) == {"notes_all_owner_mcp_rls": True}
+    assert made(notes) == ()
+    assert len(valid(notes)) == 2
 
 
 def test_a_small_table_needs_none(notes: Scratch) -> None:
