@@ -64,6 +64,18 @@ def test_an_index_that_is_kept(index: str, condition: str, notes: Scratch) -> No
     assert subjects(notes, "leakproof-lost-index") == subjects(notes, "leakproof-index-unused") == []
 
 
+def test_a_ceiling_loses_it_for_people_too(notes: Scratch) -> None:
+    """Where people see all rows: they share their role with clients, so the ceiling is asked first; known before."""
+    file = "tables: {public.notes: {clients: [{who: helper, allow: select, rows: \"status = 'open'\"}]}}"
+    index, condition = LOST["a pattern"]
+    notes.run(f"create index search on notes {index};" + alter("open_ones", "true"))
+    assert used(notes, condition)
+    assert subjects(notes, "leakproof-lost-index", file) == ["table public.notes"]
+    notes.install(file)
+    assert not used(notes, condition)
+    assert subjects(notes, "leakproof-lost-index", file) == ["table public.notes"]
+
+
 def test_a_function_marked_leakproof_gives_it_back(notes: Scratch) -> None:
     """As the hint has it; the catalog decides, not a list of names."""
     index, condition = LOST["a pattern"]
