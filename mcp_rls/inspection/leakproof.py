@@ -48,7 +48,8 @@ def lost(facts: Facts, table: Relation, asked: Mapping[str, tuple[Policy, ...]],
         return
     roles = [_arms(facts, table, policies, ceilings) for policies in asked.values()]
     for index in leaking:
-        found = [columns for columns in roles if not all(set(arm) & set(index.columns) for arm in columns)]
+        entered = set(index.columns[:1] if index.method == "btree" else index.columns)
+        found = [columns for columns in roles if not all(set(arm) & entered for arm in columns)]
         if found:
             served = [tuple(c for c in arm if indexed(table, c)) for columns in found for arm in columns]
             yield Lost(table, index, tuple(dict.fromkeys(c for cs in served for c in cs)) if all(served) else ())

@@ -14,6 +14,15 @@ WAYS = [
         details=("@@, @@@ can't use index search", "rows are found by owner"),
     ),
     Ways(
+        name="the policy's column second in it, where the policy itself enters by the first",
+        near_miss=BASE
+        + "alter table notes add tenant numeric; create index on notes (tenant, owner);"
+        + policy("ours", "tenant = (select (app.claims() ->> 'tenant')::numeric)"),
+        bad="create index search on notes (title text_pattern_ops, tenant)",
+        fix="drop index search",
+        found=("table public.notes",),
+    ),
+    Ways(
         name="two arms, each with its index; one without is another lint's; and a small table",
         near_miss=BASE
         + FEW_ROWS
