@@ -248,3 +248,14 @@ def test_a_template_has_all_that_it_needs(name: str, scratch: Scratch) -> None:
     found, _ = load_policies(folder / "policies.yaml")
     assert found is not None
     assert missing(scratch.connection, prepare(scratch.connection, found).resolved) == ()
+
+
+def test_a_fleet_has_none_made(command: Callable[..., Result], tmp_path: Path) -> None:
+    """One after the other in one database is what it is for: refused before anything is done."""
+    fleet = tmp_path / "fleet.txt"
+    fleet.write_text("postgresql://nobody@127.0.0.1:1/nowhere\n", encoding="utf-8")
+    for name in ("plan", "apply"):
+        file = str(tmp_path / "policies.yaml")
+        asked = CliRunner().invoke(main, [name, file, "--fleet", str(fleet), "--create-indexes"])
+        assert (asked.exit_code, "for one database" in asked.output) == (2, True)
+    command("plan", code=1)
