@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+FEW = 1_000  # rows of a table on which no way to read it is slow
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 

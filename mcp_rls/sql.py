@@ -259,3 +259,10 @@ def note(schemas: tuple[str, ...], roles: tuple[str, ...]) -> str:
 
 def forget(objects: tuple[str, ...]) -> str:
     return f"delete from {SCHEMA}.manifest where object = any ({array(objects)})"
+
+
+def create_index(name: TableName, columns: tuple[str, ...], called: str = "", *, concurrently: bool = True) -> str:
+    """An index, of this name or one of PostgreSQL's choice; CONCURRENTLY is nothing for a transaction."""
+    how = " concurrently" if concurrently else ""
+    words = f" if not exists {ident(called)}" if called else ""
+    return f"create index{how}{words} on {table(name)} ({', '.join(map(ident, columns))})"

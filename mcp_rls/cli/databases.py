@@ -14,6 +14,7 @@ from mcp_rls import report
 from mcp_rls.cli.fleets import FleetAsked, fleet_option
 from mcp_rls.cli.options import (
     DATABASE_VARIABLE,
+    Place,
     Problem,
     Target,
     load,
@@ -25,10 +26,13 @@ from mcp_rls.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from mcp_rls.compiler.model import PolicySet
+    from mcp_rls.compiler.resolve import ResolvedPolicies
     from mcp_rls.database.apply import Prepared
     from mcp_rls.plan import Operation
 
 _ELSE_SCRATCH = f"Else {DATABASE_VARIABLE}, else a scratch one with the tables of schema.sql beside FILE."
+_INDEXES = "Then the indexes that the file's rules look up by: one at a time, concurrently, outside the transaction."
 _NEEDED = f"Else {DATABASE_VARIABLE}; one of the two is needed."
 
 
@@ -37,24 +41,32 @@ _NEEDED = f"Else {DATABASE_VARIABLE}; one of the two is needed."
 @target(_ELSE_SCRATCH)
 @fleet_option
 @click.option("--sql", "with_sql", is_flag=True, help="Show the statements too.")
+@click.option("--create-indexes", is_flag=True, help="With the indexes that `apply --create-indexes` would make.")
 @output_format("changes")
-def plan(file: Path, target: Target, fleet: FleetAsked | None, with_sql: bool, format_: str) -> None:
+def plan(
+    file: Path, target: Target, fleet: FleetAsked | None, *, with_sql: bool, create_indexes: bool, format_: str
+) -> None:
     """Say what `apply` would do: each change in words, OPENS or CLOSES, and the lock that it takes.
 
-    Only reads. Exit 1 if anything is pending, 0 if nothing is.
+    Only reads. Exit 1 if anything is pending, 0 if nothing is. Indexes that the file's rules look up by and that aren't
+    there are shown in any case, and pending only with --create-indexes.
     """
     from mcp_rls.database.apply import prepare
     from mcp_rls.database.fleet import planning
+    from mcp_rls.database.indexes import missing
 
     policies = load(file)
     if fleet is not None:
+        _for_one(create_indexes)
         fleet.carry_out("plan", file, planning(policies), format_, with_sql=with_sql)
     with target.beside(file).open() as place:
         prepared = prepare(place.connection, policies)
+        indexes = tuple(index.operation for index in missing(place.connection, prepared.resolved))
         description = place.description
     show_warnings(prepared.diagnostics, str(file))
-    report.write("changes", format_, report.Changes(prepared.plan, description, with_sql), sys.stdout)
-    sys.exit(1 if prepared.plan else 0)
+    changes = report.Changes(prepared.plan, description, with_sql, indexes=indexes, create_indexes=create_indexes)
+    report.write("changes", format_, changes, sys.stdout)
+    sys.exit(1 if changes.operations else 0)
 
 
 @click.command(short_help="Carry the plan out, in one transaction.")
@@ -66,6 +78,7 @@ def plan(file: Path, target: Target, fleet: FleetAsked | None, with_sql: bool, f
 )
 @click.option("--patience", default=30.0, show_default=True, help="Seconds in which to try again for a lock.")
 @click.option("--per-table", is_flag=True, help="A transaction for each table: no more than one is locked at a time.")
+@click.option("--create-indexes", is_flag=True, help=_INDEXES)
 @output_format("changes")
 def apply(
     file: Path,
@@ -76,41 +89,69 @@ def apply(
     format_: str,
     *,
     per_table: bool,
+    create_indexes: bool,
 ) -> None:
     """Bring a database to what the policies in FILE say, in one transaction.
 
     A table that is in use is asked for again and again, with short waits, so that its readers don't queue up behind.
     Nothing is changed (exit 2) when a lock can't be had in time, or the database moved since it was looked at. With
     --per-table what was done before stays, and another run goes on from there; no step opens what both ends close.
+    An index that can't be made (exit 2) leaves the policies as they were applied.
     """
-    from mcp_rls.database.apply import Refused, apply_by_table, apply_plan, prepare, take_note
+    from mcp_rls.database.apply import Refused, prepare
     from mcp_rls.database.fleet import applying
 
     if fleet is not None:
+        _for_one(create_indexes)
         work = applying(load(file), lock_timeout=lock_timeout, patience=patience, per_table=per_table)
         fleet.carry_out("apply", file, work, format_)
     _require_database(target)
     policies = load(file)
-    noted: list[str] = []
     with target.open() as place:
+        locks: Any = {"lock_timeout": lock_timeout, "patience": patience, "waiting": progress}
         prepared = prepare(place.connection, policies)
         show_warnings(prepared.diagnostics, str(file))
-        locks: Any = {"lock_timeout": lock_timeout, "patience": patience, "waiting": progress}
         try:
-            if not prepared.plan:
-                noted = take_note(place.connection, policies)
-            elif per_table:
-                apply_by_table(place.connection, policies, progress=progress, **locks)
-            else:
-                apply_plan(place.connection, policies, prepared.plan, progress=_done, **locks)
+            _carry_out(place, policies, prepared, per_table, locks)
+            failed = _make_indexes(place, prepared.resolved) if create_indexes else []
+            if create_indexes:
+                # where an index is there now, an equality is written so that it serves
+                _carry_out(place, policies, prepare(place.connection, policies), per_table, locks)
         except Refused as refused:
             raise Problem(str(refused)) from refused
-    for changed in noted:
-        progress(f"took note of {report.shown(changed)}")
+    if failed:
+        raise Problem("\n".join(["the policies are applied, but indexes are missing: run it again for them", *failed]))
     if format_ == "text":
         click.echo(_outcome(prepared, place.description))
     else:
         report.write("changes", format_, report.Changes(prepared.plan, place.description, applied=True), sys.stdout)
+
+
+def _for_one(asked: bool) -> None:
+    if asked:
+        raise click.UsageError("--create-indexes is for one database, and not for a fleet")
+
+
+def _carry_out(place: Place, policies: PolicySet, prepared: Prepared, per_table: bool, locks: Any) -> None:
+    from mcp_rls.database.apply import apply_by_table, apply_plan, take_note
+
+    if not prepared.plan:
+        for changed in take_note(place.connection, policies):
+            progress(f"took note of {report.shown(changed)}")
+    elif per_table:
+        apply_by_table(place.connection, policies, progress=progress, **locks)
+    else:
+        apply_plan(place.connection, policies, prepared.plan, progress=_done, **locks)
+
+
+def _make_indexes(place: Place, resolved: ResolvedPolicies) -> list[str]:
+    """Makes what the rules look up by; a line for each index that couldn't be made."""
+    from mcp_rls.database.indexes import create
+    from mcp_rls.harness.project import connected
+
+    with connected(place.url) as watch:
+        failed = create(place.connection, resolved, watch=watch, progress=lambda line: progress(report.shown(line)))
+    return [report.shown(f"index on {one.index}: {one.why}") for one in failed]
 
 
 def _done(operation: Operation) -> None:

@@ -40,7 +40,8 @@ class Index:
     partial: bool
     method: str
     expressions: str = ""
-    operators: tuple[str, ...] = ()  # its operator classes: 'text_pattern_ops'
+    # the operators that it serves whose functions aren't leakproof, with the functions
+    leaking: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

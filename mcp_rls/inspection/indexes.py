@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pglast import ast
-from pglast.enums import A_Expr_Kind, BoolTestType
+from pglast.enums import A_Expr_Kind, BoolExprType
 
+from mcp_rls.catalog import FEW
 from mcp_rls.inspection.comparisons import Comparison, comparisons
 from mcp_rls.inspection.facts import Relation
 from mcp_rls.inspection.frames import Frame
-from mcp_rls.inspection.occurrences import Occurrence, arms, conjuncts
-from mcp_rls.inspection.reading import FEW, PolicyText
-from mcp_rls.inspection.tree import Node, operator, printed
+from mcp_rls.inspection.occurrences import Occurrence
+from mcp_rls.inspection.reading import PolicyText
+from mcp_rls.inspection.tree import Node, arms, conjuncts, operator, printed
 
 _SERVED = (A_Expr_Kind.AEXPR_OP, A_Expr_Kind.AEXPR_OP_ANY)
 # a cast between these changes nothing, and the index stays
@@ -104,9 +105,7 @@ def plain_equalities(text: PolicyText) -> list[Node]:
 
 def _raw_conjuncts(node: Node) -> Iterator[Node]:
     """The parts that must all hold, IS TRUE round one left on."""
-    if isinstance(node, ast.BooleanTest) and node.booltesttype == BoolTestType.IS_TRUE:
-        yield node
-    elif isinstance(node, ast.BoolExpr) and node.boolop == 0:
+    if isinstance(node, ast.BoolExpr) and node.boolop == BoolExprType.AND_EXPR:
         for part in node.args or ():
             yield from _raw_conjuncts(part)
     else:

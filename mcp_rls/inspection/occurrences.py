@@ -14,7 +14,7 @@ from mcp_rls.inspection.bodies import body_of
 from mcp_rls.inspection.claims import PLATFORM, Claims
 from mcp_rls.inspection.facts import Function
 from mcp_rls.inspection.frames import Frame, fields
-from mcp_rls.inspection.tree import Node, called, children, constant, is_true, operator
+from mcp_rls.inspection.tree import Node, called, children, constant, operator
 
 _NEGATIVE = {"<>", "!=", "!~~", "!~~*", "!~", "!~*"}
 
@@ -218,65 +218,3 @@ def _aggregates(select: Node) -> bool:
         and called(t.val).rpartition(".")[2] in ("count", "sum", "min", "max", "bool_and")
         for t in targets
     )
-
-
-def conjuncts(node: Node) -> list[Node]:
-    """As in `tree`, but for `is true` and `coalesce(.., false)` round a condition."""
-    return list(_parted(node, BoolExprType.AND_EXPR))
-
-
-def arms(node: Node) -> list[Node]:
-    """The parts of which one suffices, likewise."""
-    return list(_parted(node, BoolExprType.OR_EXPR))
-
-
-def atoms(node: Node) -> Iterator[Node]:
-    """The conditions that no AND or OR is in, likewise, each with the NOT before it, in the order of the text."""
-    inner = node = bare(node)
-    while isinstance(inner, ast.BoolExpr) and inner.boolop == BoolExprType.NOT_EXPR:
-        inner = bare((inner.args or ())[0])
-    if isinstance(inner, ast.BoolExpr):
-        for part in inner.args or ():
-            yield from atoms(part)
-    else:
-        yield node
-
-
-def _parted(node: Node, word: BoolExprType) -> Iterator[Node]:
-    node = bare(node)
-    if isinstance(node, ast.BoolExpr) and node.boolop == word:
-        for part in node.args or ():
-            yield from _parted(part, word)
-    else:
-        yield node
-
-
-def bare(node: Node) -> Node:
-    """A condition without what doesn't change when it admits: IS TRUE, coalesce(.., false), a sub-select round it."""
-    while True:
-        match node:
-            case ast.BooleanTest() if node.booltesttype == BoolTestType.IS_TRUE:
-                node = node.arg
-            case ast.CoalesceExpr() if [constant(a) for a in node.args or ()][1:] == ["False"]:
-                node = (node.args or ())[0]
-            case ast.SubLink() if node.subLinkType == SubLinkType.EXPR_SUBLINK and _lone(node.subselect):
-                inner: Node = node.subselect
-                node = inner.targetList[0].val
-            case ast.TypeCast() if isinstance(node.arg, ast.SubLink | ast.BoolExpr):
-                node = node.arg
-            case _:
-                return node
-
-
-def _lone(select: Node) -> bool:
-    """Whether a sub-select is nothing but its one value."""
-    return not (select.fromClause or select.whereClause or select.larg or select.withClause) and bool(select.targetList)
-
-
-def always(node: Node) -> bool:
-    """Whether it is true, or compares constants that are one."""
-    node = bare(node)
-    if isinstance(node, ast.A_Expr) and node.kind == A_Expr_Kind.AEXPR_OP and operator(node) == "=":
-        left = constant(node.lexpr)
-        return left is not None and left == constant(node.rexpr)
-    return is_true(node)

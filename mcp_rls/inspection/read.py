@@ -79,6 +79,17 @@ cross join lateral (
 where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and {_USER}
 """
 _INDEXES = f"""
+with leaking as materialized (
+  select k.oid as class, o.oprname::text as operator, f.oid::regprocedure::text as function
+  from pg_opclass k join pg_am m on m.oid = k.opcmethod
+  join pg_amop a on a.amopfamily = k.opcfamily and a.amoppurpose = 's' and a.amoplefttype = k.opcintype
+    and (m.amname not in ('btree', 'hash', 'brin') or a.amoprighttype = k.opcintype)
+  join pg_operator o on o.oid = a.amopopr join pg_proc f on f.oid = o.oprcode
+  where not f.proleakproof and k.opcname !~ 'pattern_ops'
+  union all
+  select k.oid, '~~', f.oid::regprocedure::text from pg_opclass k cross join pg_proc f
+  where k.opcname ~ 'pattern_ops' and f.oid = 'textlike(text, text)'::regprocedure and not f.proleakproof
+)
 select i.indrelid as oid, c.relname::text as name, i.indisunique as unique, i.indisprimary as primary,
        i.indisvalid as valid, i.indpred is not null as partial, m.amname::text as method,
        coalesce(pg_get_expr(i.indexprs, i.indrelid), '') as expressions,
@@ -86,7 +97,10 @@ select i.indrelid as oid, c.relname::text as name, i.indisunique as unique, i.in
         from unnest(i.indkey::int2[]) with ordinality k(number, position)
         left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
         where k.position <= i.indnkeyatts) as columns,
-       (select array_agg(o.opcname::text) from pg_opclass o where o.oid = any (i.indclass::oid[])) as operators
+       -- btree and hash are searched by their first column, the others by any
+       (select array_agg(distinct array[l.operator, l.function]) from leaking l
+        where l.class = any (case when m.amname in ('btree', 'hash') then array[i.indclass[0]]
+                             else i.indclass::oid[] end)) as leaking
 from pg_index i join pg_class c on c.oid = i.indexrelid join pg_am m on m.oid = c.relam
 join pg_namespace n on n.oid = c.relnamespace where {_USER}
 """
@@ -256,7 +270,7 @@ def _relation(row: Row, parts: Mapping[str, Rows]) -> Relation:
 def _index(row: Row) -> Index:
     return Index(
         row["name"], tuple(row["columns"] or ()), row["unique"], row["primary"], row["valid"], row["partial"],
-        row["method"], row["expressions"], tuple(row["operators"] or ()),
+        row["method"], row["expressions"], tuple((operator, function) for operator, function in row["leaking"] or ()),
     )  # fmt: skip
 
 

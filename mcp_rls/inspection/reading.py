@@ -10,6 +10,7 @@ from functools import cached_property
 from pglast import ast
 from pglast.enums import SubLinkType
 
+from mcp_rls.catalog import FEW
 from mcp_rls.inspection.claims import PLATFORM, Claims, Origin, taken
 from mcp_rls.inspection.comparisons import Comparison, Side, comparisons
 from mcp_rls.inspection.effects import Doings, Effects
@@ -21,7 +22,6 @@ from mcp_rls.sql import ident
 from mcp_rls.sql import table as sql_table
 
 COMMANDS = ("select", "insert", "update", "delete")
-FEW = 1_000  # rows of a table on which no way to read it is slow
 
 
 class Reader:

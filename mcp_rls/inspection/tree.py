@@ -9,6 +9,7 @@ from typing import Any
 
 import pglast
 from pglast import ast
+from pglast.enums import A_Expr_Kind, BoolExprType, BoolTestType, SubLinkType
 from pglast.stream import RawStream
 
 _CAST = re.compile(r"CAST\(('[^']*') AS text\)")  # that PostgreSQL prints round each constant
@@ -97,22 +98,66 @@ def is_true(node: Node) -> bool:
     return constant(node) == "True"
 
 
-def conjuncts(node: Node) -> Iterator[Node]:
-    """The parts that must all hold."""
-    if isinstance(node, ast.BoolExpr) and node.boolop == pglast.enums.BoolExprType.AND_EXPR:
-        for part in node.args or ():
-            yield from conjuncts(part)
+def conjuncts(node: Node) -> list[Node]:
+    """The parts that must all hold, through what doesn't change when they do: see `bare`."""
+    return list(_parted(node, BoolExprType.AND_EXPR))
+
+
+def arms(node: Node) -> list[Node]:
+    """The parts of which one suffices, likewise."""
+    return list(_parted(node, BoolExprType.OR_EXPR))
+
+
+def atoms(node: Node) -> Iterator[Node]:
+    """The conditions that no AND or OR is in, likewise, each with the NOT before it, in the order of the text."""
+    inner = node = bare(node)
+    while isinstance(inner, ast.BoolExpr) and inner.boolop == BoolExprType.NOT_EXPR:
+        inner = bare((inner.args or ())[0])
+    if isinstance(inner, ast.BoolExpr):
+        for part in inner.args or ():
+            yield from atoms(part)
     else:
         yield node
 
 
-def arms(node: Node) -> Iterator[Node]:
-    """The parts of which one suffices."""
-    if isinstance(node, ast.BoolExpr) and node.boolop == pglast.enums.BoolExprType.OR_EXPR:
+def _parted(node: Node, word: BoolExprType) -> Iterator[Node]:
+    node = bare(node)
+    if isinstance(node, ast.BoolExpr) and node.boolop == word:
         for part in node.args or ():
-            yield from arms(part)
+            yield from _parted(part, word)
     else:
         yield node
+
+
+def bare(node: Node) -> Node:
+    """A condition without what doesn't change when it admits: IS TRUE, coalesce(.., false), a sub-select round it."""
+    while True:
+        match node:
+            case ast.BooleanTest() if node.booltesttype == BoolTestType.IS_TRUE:
+                node = node.arg
+            case ast.CoalesceExpr() if [constant(a) for a in node.args or ()][1:] == ["False"]:
+                node = (node.args or ())[0]
+            case ast.SubLink() if node.subLinkType == SubLinkType.EXPR_SUBLINK and _lone(node.subselect):
+                inner: Node = node.subselect
+                node = inner.targetList[0].val
+            case ast.TypeCast() if isinstance(node.arg, ast.SubLink | ast.BoolExpr):
+                node = node.arg
+            case _:
+                return node
+
+
+def _lone(select: Node) -> bool:
+    """Whether a sub-select is nothing but its one value."""
+    return not (select.fromClause or select.whereClause or select.larg or select.withClause) and bool(select.targetList)
+
+
+def always(node: Node) -> bool:
+    """Whether it is true, or compares constants that are one."""
+    node = bare(node)
+    if isinstance(node, ast.A_Expr) and node.kind == A_Expr_Kind.AEXPR_OP and operator(node) == "=":
+        left = constant(node.lexpr)
+        return left is not None and left == constant(node.rexpr)
+    return is_true(node)
 
 
 def printed(node: Node, width: int = 100) -> str:

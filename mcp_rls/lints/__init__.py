@@ -37,6 +37,7 @@ class Found:
     hints: tuple[str, ...] = ()
     table: TableName | None = None  # whose place in the policy file it has
     detail: str = ""
+    span: Span | None = None  # the place in the policy file, where that isn't the table's
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,6 @@ def key_of(lint: Lint, found: Found) -> str:
 
 def _diagnostic(lint: Lint, found: Found, policies: PolicySet | None) -> Diagnostic:
     rules = policies.tables.get(found.table) if policies is not None and found.table is not None else None
-    span = rules.span if rules is not None else Span(policies.path if policies is not None else "")
+    span = found.span or (rules.span if rules is not None else Span(policies.path if policies is not None else ""))
     accept = f"to accept it, with a reason: {key_of(lint, found)}"
     return Diagnostic(lint.id, found.message, span, (*found.hints, accept), lint.severity, found.subject)

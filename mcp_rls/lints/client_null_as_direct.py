@@ -28,6 +28,7 @@ from mcp_rls.diagnostics import Severity
 from mcp_rls.inspection.claims import BLANK, TEXT, WORDS, Origin, Words
 from mcp_rls.inspection.comparisons import Comparison
 from mcp_rls.inspection.reading import PolicyText, read
+from mcp_rls.inspection.tree import arms
 from mcp_rls.lints import Found, World
 
 SEVERITY = Severity.ERROR
@@ -38,9 +39,9 @@ def find(world: World) -> Iterator[Found]:
     words = Words.of(world.policies)
     found: dict[str, Found] = {}
     for text in read(world.facts, world.by_hand()):
-        if _by_session(text) or _by_key(text, words.client):
+        if _by_session(text):
             continue
-        for comparison in text.comparisons:
+        for comparison in _unasked(text, words.client):
             if any(_absent(comparison, o) for o in comparison.about(words.client | words.scope)):
                 subject = comparison.subject
                 message = f"{subject} admits where the claim is broken, as if there were none: {comparison}"
@@ -70,6 +71,9 @@ def _by_session(text: PolicyText) -> bool:
     return any(p is not None and p.name == "oauth_client_id" for p in places)
 
 
-def _by_key(text: PolicyText, names: frozenset[str]) -> bool:
-    """Whether the absence of the key is asked for as well."""
-    return any(c.kind == "key" and c.positive is False and c.about(names) for c in text.comparisons)
+def _unasked(text: PolicyText, names: frozenset[str]) -> Iterator[Comparison]:
+    """What the arms compare that don't ask for the absence of the key as well."""
+    for arm in (arm for node in text.conditions for arm in arms(node)):
+        compared = text.of(arm)
+        if not any(c.kind == "key" and c.positive is False and c.about(names) for c in compared):
+            yield from compared

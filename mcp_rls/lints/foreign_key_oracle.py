@@ -21,8 +21,8 @@ from collections.abc import Iterator
 
 from mcp_rls.diagnostics import Severity
 from mcp_rls.inspection.facts import ForeignKey, Relation
-from mcp_rls.inspection.occurrences import always
 from mcp_rls.inspection.reading import read
+from mcp_rls.inspection.tree import always
 from mcp_rls.lints import Found, World
 
 SEVERITY = Severity.NOTE

@@ -22,9 +22,8 @@ from collections.abc import Iterator
 
 from mcp_rls.diagnostics import Severity
 from mcp_rls.inspection.indexes import indexed, tied
-from mcp_rls.inspection.occurrences import arms
 from mcp_rls.inspection.reading import read
-from mcp_rls.inspection.tree import printed
+from mcp_rls.inspection.tree import arms, printed
 from mcp_rls.lints import Found, World
 
 SEVERITY = Severity.NOTE

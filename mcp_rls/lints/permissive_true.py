@@ -23,8 +23,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcp_rls.diagnostics import Severity
-from mcp_rls.inspection.occurrences import always, arms
 from mcp_rls.inspection.reading import PolicyText, read, shared_roles
+from mcp_rls.inspection.tree import always, arms
 from mcp_rls.lints import Found, World
 
 SEVERITY = Severity.WARNING

@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcp_rls.diagnostics import Severity
-from mcp_rls.inspection.occurrences import always
 from mcp_rls.inspection.reading import read, shared_roles
+from mcp_rls.inspection.tree import always
 from mcp_rls.lints import Found, World
 
 SEVERITY = Severity.NOTE

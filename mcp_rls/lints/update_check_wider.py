@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mcp_rls.diagnostics import Severity
-from mcp_rls.inspection.occurrences import conjuncts
 from mcp_rls.inspection.reading import PolicyText, read
+from mcp_rls.inspection.tree import conjuncts
 from mcp_rls.lints import Found, World
 
 SEVERITY = Severity.WARNING

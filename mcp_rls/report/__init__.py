@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mcp_rls.harness.probes.kit.verdict import ProbeRun
     from mcp_rls.harness.suite import Suite
     from mcp_rls.harness.verdict import SuiteResult
-    from mcp_rls.plan import Plan
+    from mcp_rls.plan import Operation, Plan
 
 Subject = Literal[
     "findings", "changes", "drift", "fleet", "results", "coverage", "probes", "matrix", "hostile", "mutants"
@@ -60,12 +60,22 @@ class Findings:
 
 @dataclass(frozen=True)
 class Changes:
-    """A plan and the database it is for, in words; `with_sql`: its statements too; `applied`: it was carried out."""
+    """A plan and the database it is for, in words; `with_sql`: its statements too; `applied`: it was carried out.
+
+    `indexes`: what its rules look up by and isn't there; with `create_indexes` they are to be made after the plan.
+    """
 
     plan: Plan
     database: str
     with_sql: bool = False
     applied: bool = False
+    indexes: tuple[Operation, ...] = ()
+    create_indexes: bool = False
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """All that is pending: the plan, and the indexes that are to be made."""
+        return (*self.plan.operations, *(self.indexes if self.create_indexes else ()))
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def emitted_codes() -> dict[str, set[str]]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             for argument in node.args if name in adders else ():
                 text = argument.value if isinstance(argument, ast.Constant) else None
-                if isinstance(text, str) and re.fullmatch(r"[a-z]+(-[a-z]+)+|door", text):
+                if isinstance(text, str) and re.fullmatch(r"[a-z]+(-[a-z]+)+", text):
                     found.setdefault(text, set()).add(file.name)
     return found
 

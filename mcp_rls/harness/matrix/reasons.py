@@ -22,8 +22,7 @@ from mcp_rls.harness.matrix import conditions as said
 from mcp_rls.harness.matrix.judge import Holder, judge
 from mcp_rls.harness.matrix.life import RowsLife
 from mcp_rls.harness.stage import Stage
-from mcp_rls.inspection.occurrences import atoms
-from mcp_rls.inspection.tree import expression, printed
+from mcp_rls.inspection.tree import atoms, expression, printed
 
 OURS = "mcp_rls: "
 _AS_BEFORE = " as before"  # the one policy of ours that says nothing of the file's

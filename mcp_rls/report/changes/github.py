@@ -10,7 +10,7 @@ from mcp_rls.report import Changes, annotation
 
 def write(changes: Changes, out: TextIO) -> None:
     """One workflow command for each operation."""
-    for operation in changes.plan.operations:
+    for operation in changes.operations:
         level = "warning" if operation.effect is Effect.OPENS else "notice"
         message = operation.words + (f" ({operation.lock})" if operation.lock else "")
         state = "applied" if changes.applied else "pending"

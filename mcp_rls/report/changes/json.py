@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TextIO
 
+from mcp_rls.plan import Operation
 from mcp_rls.report import Changes
 
 
@@ -12,19 +13,22 @@ def write(changes: Changes, out: TextIO) -> None:
     """Whether anything is still pending, and each operation with its statements in order."""
     document = {
         "database": changes.database,
-        "pending": bool(changes.plan) and not changes.applied,
+        "pending": bool(changes.operations) and not changes.applied,
         "before": changes.plan.before,
         "after": changes.plan.after,
-        "operations": [
-            {
-                "effect": operation.effect.value,
-                "words": operation.words,
-                "lock": operation.lock,
-                "subject": operation.subject,
-                "statements": list(operation.statements),
-            }
-            for operation in changes.plan.operations
-        ],
+        "operations": [_operation(o) for o in changes.plan.operations],
+        "indexes": [_operation(o) for o in changes.indexes],
+        "create_indexes": changes.create_indexes,
     }
     json.dump(document, out, indent=2, ensure_ascii=False)
     out.write("\n")
+
+
+def _operation(operation: Operation) -> dict[str, object]:
+    return {
+        "effect": operation.effect.value,
+        "words": operation.words,
+        "lock": operation.lock,
+        "subject": operation.subject,
+        "statements": list(operation.statements),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
+from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
@@ -17,12 +18,20 @@ _STYLES = {Effect.OPENS: "bold yellow", Effect.CLOSES: "green", Effect.NEITHER: 
 def write(changes: Changes, out: TextIO) -> None:
     """A line for each operation, its statements below when asked for, and a line that counts them."""
     page = console(out)
-    for operation in changes.plan.operations:
+    _show(changes.plan.operations, changes, page)
+    if changes.indexes:
+        then = "Then, outside the transaction" if changes.create_indexes else "Missing (--create-indexes)"
+        page.print(Text(f"{then}: indexes that the rules look up by", "bold"), soft_wrap=True)
+        _show(changes.indexes, changes, page)
+    page.print(_summary(changes), soft_wrap=True)
+
+
+def _show(operations: tuple[Operation, ...], changes: Changes, page: Console) -> None:
+    for operation in operations:
         page.print(_line(operation), soft_wrap=True)
         if changes.with_sql:
             statements = ";\n".join(operation.statements) + ";"
             page.print(Syntax(statements, "sql", theme="ansi_dark", background_color="default"), soft_wrap=True)
-    page.print(_summary(changes), soft_wrap=True)
 
 
 def _line(operation: Operation) -> Text:
@@ -33,7 +42,7 @@ def _line(operation: Operation) -> Text:
 
 
 def _summary(changes: Changes) -> Text:
-    operations = changes.plan.operations
+    operations = changes.operations
     if not operations:
         return Text.assemble(("✓ ", "bold green"), f"nothing pending in {shown(changes.database)}")
     kinds = [(effect, sum(o.effect is effect for o in operations)) for effect in (Effect.OPENS, Effect.CLOSES)]

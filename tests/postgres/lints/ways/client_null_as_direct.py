@@ -1,6 +1,6 @@
 """An absent or broken client, or scope, that opens."""
 
-from tests.postgres.lints.snippets import BASE, CLIENT, SCOPE, function, policy
+from tests.postgres.lints.snippets import BASE, CLIENT, SCOPE, alter, function, policy
 from tests.postgres.lints.world import Ways
 
 WAYS = [
@@ -49,5 +49,13 @@ WAYS = [
         + policy("more", "app.owner_or_direct(owner)"),
         fix=function("app.direct()", "select not (app.claims() ? 'client_id')") + "drop policy more on notes;",
         found=("function app.direct()", "function app.owner_or_direct(row_owner uuid)"),
+    ),
+    Ways(
+        name="in an arm of its own, beside one that asks for the key",
+        near_miss=BASE
+        + policy("keyed", f"not ((select app.claims()) ? 'client_id') and ({CLIENT}) is null or status = 'open'"),
+        bad=policy("either", f"not ((select app.claims()) ? 'client_id') or ({CLIENT}) is null"),
+        fix=alter("either", "not ((select app.claims()) ? 'client_id')"),
+        found=("policy public.notes either",),
     ),
 ]

@@ -62,6 +62,18 @@ WAYS = [
         details=("policies let authenticated insert", "org"),
     ),
     Ways(
+        name="the same in other words",
+        near_miss=_CLAIM
+        + """
+        create policy added on members for insert to authenticated
+          with check ((org in (select o.id from orgs o where o.owner = (select auth_uid()))) is true);
+        """,
+        bad="create policy joining on members for insert to authenticated"
+        " with check (coalesce((person = (select auth_uid())) is true, false))",
+        fix="drop policy joining on members",
+        found=("table public.members",),
+    ),
+    Ways(
         name="a column of one's own row, asked by a function",
         near_miss=_CLAIM
         + _ADMINS
