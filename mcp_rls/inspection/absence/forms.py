@@ -89,13 +89,12 @@ class Forms:
             fault = self.condition(when.expr, at, True, fewer == (value == chosen))
             if fault is not None:
                 return fault
-        results = (*(when.result for when in whens), *filter(None, (node.defresult,)))
+        results = _some(*(when.result for when in whens), node.defresult)
         return _first(self.condition(result, at, value, fewer) for result in results)
 
     def sublink(self, node: Node, at: Scope, value: bool, fewer: bool, read: Read) -> Fault | None:
         """EXISTS, IN, ANY, ALL, and the value of a sub-select."""
-        compared = self.value(node.testexpr, at) if node.testexpr is not None else None
-        if compared is not None:
+        if (compared := _first(self.value(tested, at) for tested in _some(node.testexpr))) is not None:
             return compared
         match node.subLinkType:
             case SubLinkType.EXISTS_SUBLINK:
@@ -136,19 +135,21 @@ class Forms:
         at, odd = at.within(node.withClause), self._odd(node, any_row)
         if odd:
             return read.fault(odd)
+        if (limit := _first(self.value(part, at) for part in _some(node.limitCount, node.limitOffset))) is not None:
+            return limit
         if node.op != SetOperation.SETOP_NONE:
             turned = node.op == SetOperation.SETOP_EXCEPT
             return self.rows(node.larg, at, fewer) or self.rows(node.rarg, at, fewer != turned)
         return (
             _first(self.source(item, at, fewer) for item in _all(node.fromClause))
             or _first(self.target(target.val, at, fewer) for target in _all(node.targetList))
-            or (self.condition(node.whereClause, at, True, fewer) if node.whereClause is not None else None)
+            or _first(self.condition(where, at, True, fewer) for where in _some(node.whereClause))
         )
 
     def _odd(self, node: Node, any_row: bool) -> str:
         """What of a query makes its rows depend on each other; '' for nothing."""
-        computed = [n for part in (node.targetList, node.sortClause) for n in walk(part, into_selects=False)]
-        calls = [n for n in computed if isinstance(n, ast.FuncCall)]
+        # also in sub-selects: there it may be this query's aggregate
+        calls = [n for n in walk((node.targetList, node.sortClause)) if isinstance(n, ast.FuncCall)]
         parts = {
             "with HAVING": node.havingClause,
             "with GROUPING SETS": any(isinstance(n, ast.GroupingSet) for n in _all(node.groupClause)),
@@ -202,9 +203,8 @@ class Forms:
                 return read.fault("in an outer join, on the side that may be missing")
             if (fault := self.source(side, at, fewer)) is not None:
                 return fault
-        if item.quals is None:
-            return None
-        return self.value(item.quals, at) if left or right else self.condition(item.quals, at, True, fewer)
+        quals = _some(item.quals)
+        return _first(self.value(q, at) if left or right else self.condition(q, at, True, fewer) for q in quals)
 
     def target(self, node: Node, at: Scope, fewer: bool) -> Fault | None:
         """What a query selects: no value that depends on rows, but the rows of a function."""
@@ -238,7 +238,7 @@ class Forms:
         body, key = body_of(function), (function.oid, at.role)
         inner = Scope(function, function.owner if function.definer else at.role)
         if not body.known or body.returned is None or key in self._inside or self._besides(body, inner):
-            return read.fault(f"in {function}, of which it isn't known whether a row that is missing admits less")
+            return read.fault(f"in {function}, whose body can't be analysed further")
         if rows and not function.returns.startswith(("SETOF", "TABLE")):
             return read.fault(f"for the value of {function}")
         self._inside.add(key)
@@ -257,13 +257,13 @@ class Forms:
 
     def trigger(self, function: Function) -> Fault | None:
         """What stands against a trigger's function: it may refuse by what it reads, where fewer rows refuse more."""
-        read = self.reads.of(function, CALLER)
-        if read is None or read.table is None:
-            return read.fault("") if read is not None else None
-        body, at = body_of(function), Scope(function, function.owner if function.definer else CALLER)
+        read, body = self.reads.of(function, CALLER), body_of(function)
+        if read is None:
+            return None
+        if read.table is None or not body.known:
+            return read.fault(f"in {function}, whose body can't be analysed further")
+        at = Scope(function, function.owner if function.definer else CALLER)
         refusing = set() if body.subtransaction else {id(node) for node in body.refusals}
-        if not body.known:
-            return read.fault("in a body that can't be read")
         return _first(
             self.condition(node, at, True, fewer=False) if id(node) in refusing else self.value(node, at)
             for node in body.statements
@@ -272,6 +272,11 @@ class Forms:
 
 def _first(faults: Iterable[Fault | None]) -> Fault | None:
     return next((fault for fault in faults if fault is not None), None)
+
+
+def _some(*nodes: Node | None) -> tuple[Node, ...]:
+    """Those that are there."""
+    return tuple(node for node in nodes if node is not None)
 
 
 def _all(nodes: Any) -> tuple[Node, ...]:

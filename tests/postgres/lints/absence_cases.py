@@ -110,6 +110,8 @@ GAINS = {
     "a join on not exists": f"exists (select from (select 1) x join (select 1) y on not exists (select from {MINE}))",
     "not exists in a select list": f"true in (select not exists (select from {MINE}))",
     "a count in a select list": f"0 in (select count(*) from {MINE})",
+    "a count in a select list that is the outer query's": "0 in (select (select count(b.id)) from public.blocks b where b.note = notes.id and b.kind = 'hidden')",
+    "a limit that counts": f"exists (select from (select 1) x limit (select 1 - count(*) from {MINE}))",
     "a count in an array": f"0 = any (array(select count(*) from {MINE}))",
     "every": f"true in (select coalesce(every(b.note <> notes.id), true) from {MINE})",
     "bool_and": f"true = any (select coalesce(bool_and(false), true) from {MINE})",

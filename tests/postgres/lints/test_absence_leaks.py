@@ -228,6 +228,17 @@ def test_policies_of_every_kind_and_command_are_read(kind: str, command: str, ap
     assert checked(app, closed, tmp_path) == []
 
 
+def test_one_that_is_meant_so_is_accepted_with_a_reason(app: Scratch, tmp_path: Path) -> None:
+    """By its key in the file: `check` is silent then, and `apply` goes on."""
+    app.run(policy(NOT_BLOCKED))
+    key = '"gain-by-absence policy public.notes people"'
+    for accepted in (f"accepted: {{{key}: hidden blocks are no secret}}\n", ""):
+        text = FILE + accepted
+        assert (checked(app, text, tmp_path) == []) is bool(accepted)
+        if accepted:
+            app.prepare(text)
+
+
 def test_without_a_database_the_file_is_judged_alone(app: Scratch, tmp_path: Path) -> None:
     """One finding either way, at the place of the rule."""
     file, text = tmp_path / "policies.yaml", LEAKS["the file's own rule"].file
