@@ -89,11 +89,13 @@ class _Gains:
 
     def of_triggers(self, table: Relation) -> Iterator[Found]:
         """Of what a client's write sets off, on the table or on one that it is a part of."""
-        above = (table, *self.world.facts.ancestors(table))
-        commands = frozenset[str]().union(*map(self._commands, above))
+        above = self.world.facts.ancestors(table)
+        commands = self._commands(table).union(*map(self._commands, above))
+        told = {(trigger.name, trigger.function) for each in above for trigger in each.triggers}  # of a partitioned one
         for trigger in table.triggers:
             function = self.world.facts.functions.get(trigger.function)
-            fault = self.forms.trigger(function) if function and trigger.enabled and trigger.events & commands else None
+            met = trigger.enabled and trigger.events & commands and (trigger.name, trigger.function) not in told
+            fault = self.forms.trigger(function) if function is not None and met else None
             if fault is not None:
                 yield _found(f"trigger {table.name}.{trigger.name}", fault, table)
 

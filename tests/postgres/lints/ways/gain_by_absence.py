@@ -87,20 +87,23 @@ WAYS = [
     ),
     Ways(
         name="in a trigger",
-        file=_FILE,
+        file=_FILE + "  public.log: {clients: [{who: helper, allow: [select, insert]}]}\n",
         # it refuses by what is missing, writes only, or is set off by nothing that a client may do
         near_miss=_TABLES
         + _WRITES
         + """
+        create table log (day integer) partition by range (day);
+        create table log_1 partition of log for values from (1) to (2);
         create trigger missing before insert on notes for each row execute function app.missing();
         create trigger noted after insert on notes for each row execute function app.noted();
         create trigger unfilled before delete on notes for each row execute function app.full();
         create trigger off before insert on notes for each row execute function app.full();
         alter table notes disable trigger off;
         """,
-        bad="create trigger filled before insert on notes for each row execute function app.full()",
+        bad="create trigger filled before insert on notes for each row execute function app.full();"
+        "create trigger filled before insert on log for each row execute function app.full()",
         fix="alter function app.full() security definer",
-        found=("trigger public.notes.filled",),
+        found=("trigger public.notes.filled", "trigger public.log.filled"),
     ),
     Ways(
         name="in the file's own rule",
