@@ -100,15 +100,11 @@ class Role:
 
 @dataclass(frozen=True)
 class Function:
-    """A function outside pg_catalog and mcp_rls, as far as policies and doors care."""
+    """A function outside pg_catalog and mcp_rls, as far as what it may read goes."""
 
     schema: str
     name: str
-    owner: str
     language: str
-    security_definer: bool
-    volatility: str  # 'immutable' | 'stable' | 'volatile'
-    reads_past_rls: bool  # SECURITY DEFINER, and its owner is superuser or BYPASSRLS, or owner of the covered tables
     body: str = ""
 
 

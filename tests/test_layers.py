@@ -21,8 +21,9 @@ state
 sql
 compiler
 plan
-database inspection
+inspection
 lints
+database
 harness runtime
 report
 __init__

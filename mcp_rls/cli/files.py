@@ -72,15 +72,17 @@ def _checked_against(
     from mcp_rls.cli.lint import lint_for, tell
     from mcp_rls.database.apply import prepare
     from mcp_rls.diagnostics import Invalid
+    from mcp_rls.lints import refused
 
+    partial = diagnostics.has_errors
     with target.open() as place:
         try:
-            # what a table with an error in it would have said of its reads isn't known
-            accept = frozenset({"gain-by-absence"} if diagnostics.has_errors else ())
-            diagnostics.extend(prepare(place.connection, policies, accept).diagnostics)
+            # all lints run below
+            diagnostics.extend(prepare(place.connection, policies, refused()).diagnostics)
         except Invalid as invalid:
             diagnostics.extend(invalid.diagnostics)
-        found = lint_for(place.connection, policies)
+        # what a table with an error in it would have said of its reads isn't known
+        found = lint_for(place.connection, policies, without=refused() if partial else frozenset())
         tell(found, timings=timings)
         diagnostics.extend(found.diagnostics)
         return diagnostics, f"{file}, against {place.description}"

@@ -88,9 +88,9 @@ def _reasons(file: Path | None, diagnostics: Diagnostics) -> dict[str, str]:
     return dict(document.data)
 
 
-def lint_for(connection: Connection, policies: PolicySet) -> Report:
-    """What the lints find in a database with its policy file, but for what the file accepts."""
+def lint_for(connection: Connection, policies: PolicySet, without: frozenset[str] = frozenset()) -> Report:
+    """What the lints find in a database with its policy file, but for what the file accepts; `without`: not these."""
     from mcp_rls.inspection.read import read_facts
-    from mcp_rls.lints import World, run
+    from mcp_rls.lints import World, lints, run
 
-    return run(World(read_facts(connection), policies), policies.accepted)
+    return run(World(read_facts(connection), policies), policies.accepted, lints().keys() - without)

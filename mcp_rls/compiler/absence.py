@@ -1,31 +1,25 @@
-"""Person policies that could admit more to a client than to its person: reads in which a missing row counts.
+"""SQL in rules for people in which a row that a client doesn't see may count, told without a database.
 
-A person policy that reads another table sees it under that table's ceilings, so to a client rows are missing. A
-positive read (EXISTS, IN, = ANY) then admits less; any other (NOT, an aggregate, a scalar sub-select) may admit more.
-What can't be analysed is an error too. A table is *whole* to clients when they read it as their person does, and so is
-every table that its own policies read.
+Only a positive EXISTS, IN or = ANY (ARRAY(SELECT ...)) may read a table that is narrowed for clients: one of a covered
+schema that isn't `read_as_person`. What views, functions and the app's own policies read is known to a database only,
+and the lint of the same code asks that.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from mcp_rls.catalog import Catalog, ForeignPolicy, Function, Table, TableName
-from mcp_rls.compiler.model import PolicySet
-from mcp_rls.diagnostics import Diagnostics, Span
+from mcp_rls.catalog import TableName
+from mcp_rls.compiler.model import Condition, PolicySet
+from mcp_rls.diagnostics import Diagnostics
 
 _JOINS_THAT_ONLY_NARROW = {"", "INNER", "CROSS"}
-_RUN_STRINGS = {
-    "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "cursor_to_xml", "cursor_to_xmlschema",
-    "table_to_xml", "table_to_xmlschema", "table_to_xml_and_xmlschema", "schema_to_xml", "schema_to_xmlschema",
-    "schema_to_xml_and_xmlschema", "database_to_xml", "database_to_xmlschema", "database_to_xml_and_xmlschema",
-    "ts_stat", "ts_rewrite",
-}  # fmt: skip
+_SELECTS = re.compile(r"\b(select|table)\b", re.IGNORECASE)
+_ODD = ("group", "having", "limit", "offset", "with_", "with", "windows", "qualify", "sample")
 # What a positive sub-select may select: values, never another look at a table.
 _PLAIN = (
     exp.Column,
@@ -41,143 +35,45 @@ _PLAIN = (
 )
 
 
-def gain_by_absence(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics) -> None:
-    """Reports each policy of a covered table that reads a narrowed table in another than a positive form."""
-    narrowed = frozenset(catalog.tables) - whole(policies, catalog)
-    for table in _concerned(policies, catalog):
-        for policy in table.policies:
-            for why in _faults(policy, catalog, narrowed):
-                _report(f'policy "{policy.name}"', table, why, policies, diagnostics)
-        for trigger, function in table.triggers:
-            if _may_read(function, catalog, narrowed):
-                why = f"{function}() reads tables with the caller's rights, or may"
-                _report(f'trigger "{trigger}"', table, why, policies, diagnostics)
+def authored_absence(policies: PolicySet, diagnostics: Diagnostics) -> None:
+    """Reports SQL of people rules that reads a narrowed table in another than a positive form."""
+    for rules in policies.tables.values():
+        for rule in rules.people if rules.people != "existing" else ():
+            for condition in (rule.rows, rule.check):
+                if condition is not None and condition.raw:
+                    _report(condition, policies, diagnostics)
 
 
-def _concerned(policies: PolicySet, catalog: Catalog) -> Iterator[Table]:
-    """Covered tables, and uncovered ones that their policies read, through others too: a gain there is one here."""
-    todo, seen = [t.name for t in covered(policies, catalog)], set[TableName]()
-    while todo:
-        name = todo.pop(0)
-        if name in catalog.tables and name not in seen:
-            seen.add(name)
-            table = catalog.tables[name]
-            todo += sorted(read for policy in table.policies for read in policy.reads)
-            yield table
+def _report(condition: Condition, policies: PolicySet, diagnostics: Diagnostics) -> None:
+    fault = absence_in(condition.text, policies)
+    if fault:
+        message, hint = f"a client could gain by this: {fault}", "declare a set that reads it: column in NAME"
+        diagnostics.error("gain-by-absence", message, condition.span, hint)
 
 
-def _report(what: str, table: Table, why: str, policies: PolicySet, diagnostics: Diagnostics) -> None:
-    rules = policies.tables.get(table.name)
-    diagnostics.error(
-        "gain-by-absence",
-        f'{what} of table "{table.name}" could admit more to a client than to its person: {why}',
-        rules.span if rules else Span(policies.path),
-        "give the table that it reads `clients: read_as_person`, or move the read into a SECURITY DEFINER function"
-        " whose owner sees every row",
-        subject=f"table {table.name}",
-    )
-
-
-def covered(policies: PolicySet, catalog: Catalog) -> Iterator[Table]:
-    for schema in policies.schemas:
-        yield from (t for t in catalog.in_schema(schema) if t.kind in ("table", "partitioned", "partition"))
-
-
-def whole(policies: PolicySet, catalog: Catalog) -> frozenset[TableName]:
-    """Tables of which a client reads just what its person reads: uncovered ones, and `read_as_person` transitively."""
-    narrowed = {t.name for t in covered(policies, catalog) if not _reads_as_person(policies, t.name)}
-    while True:
-        # uncovered tables count too: their policies are computed under the ceilings of what they read
-        more = {
-            t.name
-            for t in catalog.tables.values()
-            if t.name not in narrowed and any(p.reads & narrowed for p in t.policies)
-        }
-        if not more:
-            return frozenset(catalog.tables) - narrowed
-        narrowed |= more
-
-
-def _reads_as_person(policies: PolicySet, table: TableName) -> bool:
-    rules = policies.tables.get(table)
-    return rules is not None and rules.clients == "read_as_person"
-
-
-def _faults(policy: ForeignPolicy, catalog: Catalog, narrowed: frozenset[TableName]) -> Iterator[str]:
-    for name in policy.functions:
-        if _may_read(name, catalog, narrowed):
-            yield f"it calls {name}(), which reads tables with the caller's rights, or may"
-            return
-    for text in filter(None, (policy.using, policy.check)):
-        fault = _text_fault(text, catalog, narrowed) if policy.reads & narrowed or _runs_text(text) else ""
-        if fault:
-            yield fault
-
-
-def absence_in(text: str, policies: PolicySet, catalog: Catalog) -> str:
+def absence_in(text: str, policies: PolicySet) -> str:
     """What stands against SQL in a person rule, '' when nothing does."""
-    narrowed = frozenset(catalog.tables) - whole(policies, catalog)
-    words = _words(text)
-    called = [name for name in catalog.functions if name.rpartition(".")[2].lower() in words]
-    if any(_may_read(name, catalog, narrowed) for name in called):
-        return "it calls a function that reads tables with the caller's rights, or may"
-    return _text_fault(re.sub(r"\btoken\.\w+", "null", text), catalog, narrowed)
-
-
-def _text_fault(text: str, catalog: Catalog, narrowed: frozenset[TableName]) -> str:
-    if _runs_text(text):
-        return "it runs SQL that stands in a string"
     try:
-        condition = sqlglot.parse_one(text, dialect="postgres", into=exp.Condition)
+        condition = sqlglot.parse_one(re.sub(r"\btoken\.\w+", "null", text), dialect="postgres", into=exp.Condition)
     except (SqlglotError, RecursionError):
-        return "its expression can't be analysed"
-    return _Reads(catalog, narrowed).fault(condition)
-
-
-def _words(text: str) -> set[str]:
-    """All words of some SQL, those in strings and comments too: it may be told less, never more."""
-    return set(re.findall(r"[a-z_][\w$]*", text.lower()))
-
-
-def _runs_text(text: str) -> bool:
-    """Whether it names a function of PostgreSQL's that runs SQL given as a string, or reads a whole table by name."""
-    return bool(_words(text) & _RUN_STRINGS)
-
-
-def _may_read(name: str, catalog: Catalog, narrowed: frozenset[TableName], seen: frozenset[str] = frozenset()) -> bool:
-    """Whether some function of this name may read a narrowed table as its caller, by itself or through others."""
-    overloads = () if name in seen else catalog.functions.get(name, ())
-    return any(_reads(f, catalog, narrowed, seen | {name}) for f in overloads)
-
-
-def _reads(function: Function, catalog: Catalog, narrowed: frozenset[TableName], seen: frozenset[str]) -> bool:
-    if function.reads_past_rls or function.language in ("c", "internal"):
-        return False
-    if function.language not in ("sql", "plpgsql"):
-        return True
-    words = _words(function.body)
-    # a view may hide a narrowed table, and EXECUTE anything
-    hiding = {n.name.lower() for n, t in catalog.tables.items() if n in narrowed or t.kind == "view"}
-    if words & (hiding | _RUN_STRINGS | {"execute"}):
-        return True
-    called = (name for name in catalog.functions if name.rpartition(".")[2].lower() in words)
-    return any(_may_read(name, catalog, narrowed, seen) for name in called)
+        return "its expression can't be analysed" if _SELECTS.search(text) else ""
+    return _Reads(policies).fault(condition)
 
 
 class _Reads:
     """Whether a condition reads narrowed tables in positive forms only."""
 
-    def __init__(self, catalog: Catalog, narrowed: frozenset[TableName]) -> None:
-        self.catalog, self.narrowed = catalog, narrowed
+    def __init__(self, policies: PolicySet) -> None:
+        self.policies = policies
 
     def read_in(self, node: exp.Expr) -> str | None:
-        """The first narrowed table (or view, which might read one) below `node`."""
-        for table in node.find_all(exp.Table):
-            name = TableName(table.db, table.name)
-            known = self.catalog.tables.get(name)
-            if known is None or known.kind == "view" or name in self.narrowed:
-                return str(name)
-        return None
+        """The first narrowed table below `node`."""
+        names = (TableName(table.db, table.name) for table in node.find_all(exp.Table))
+        return next((str(name) for name in names if self.narrowed(name)), None)
+
+    def narrowed(self, name: TableName) -> bool:
+        rules = self.policies.tables.get(name)
+        return name.schema in self.policies.schemas and (rules is None or rules.clients != "read_as_person")
 
     def fault(self, node: exp.Expr) -> str:
         """'' when positive, else what stands against it."""
@@ -226,7 +122,7 @@ class _Reads:
         return f"it reads {read} in a form that can't be analysed"
 
     def select(self, node: exp.Select, read: str) -> str:
-        for part in ("group", "having", "limit", "offset", "with_", "with", "windows", "qualify", "sample"):
+        for part in _ODD:
             if node.args.get(part):
                 return f"it reads {read} with {part.strip('_').upper()}"
         distinct = node.args.get("distinct")
@@ -245,9 +141,6 @@ class _Reads:
     def source(self, node: exp.Expr, read: str) -> str:
         """Faults of one item in FROM: a table, a parenthesised join, a sub-select."""
         if isinstance(node, exp.Table):
-            known = self.catalog.tables.get(TableName(node.db, node.name))
-            if known is None or known.kind == "view":
-                return f"it reads the view {read}, which isn't analysed"
             return self.joins(node, read)
         if isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table):
             return self.source(node.this, read) or self.joins(node, read)

@@ -14,7 +14,7 @@ from pathlib import PurePath
 from mcp_rls.catalog import Catalog, Table, TableName
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import reason
-from mcp_rls.compiler.absence import absence_in, gain_by_absence
+from mcp_rls.compiler.absence import authored_absence
 from mcp_rls.compiler.model import Command, Condition, PolicySet, Rule, TableRules
 from mcp_rls.compiler.predicate import parse
 from mcp_rls.compiler.raw import Names, split_tokens
@@ -85,8 +85,8 @@ def resolve(
     resolver.claim_paths()
     tables = tuple(resolver.tables())
     result = ResolvedPolicies(policies, catalog, tables, dict(resolver.set_queries()), dict(resolver.wheres()))
-    if catalog is not None:
-        gain_by_absence(policies, catalog, found)
+    if catalog is None:  # a database is asked by a lint
+        authored_absence(policies, found)
     kept = [d for d in found if d.code not in accept]
     diagnostics.extend(kept)
     return None if not partial and any(d.severity.label == "error" for d in kept) else result
@@ -193,7 +193,7 @@ class _Resolver:
         check = self.condition(rule.check, names) if rule.check else rows
         for condition in (rule.rows, rule.check):
             if condition is not None and condition.raw and facts is not None:
-                self.raw_reads(condition, facts, people=not rule.who)
+                self.own_table(condition, facts)
         if not rule.who and any(self._names_client(expr) for expr in (rows, check)):
             message = "this rule for people admits by token.client, which a direct session hasn't got"
             self.diagnostics.note("client-in-people-rule", message, rule.span)
@@ -223,17 +223,12 @@ class _Resolver:
             self.extension_types(expr, names.table, condition.span)
         return expr
 
-    def raw_reads(self, condition: Condition, table: Table, *, people: bool) -> None:
-        """SQL of a rule can't read its own table (42P17); of a people rule it is held to what holds for the app's."""
-        assert self.catalog is not None
+    def own_table(self, condition: Condition, table: Table) -> None:
+        """SQL of a rule can't read its own table (42P17)."""
         own = rf"\b(from|join)\s+(only\s+)?\S*\b{re.escape(table.name.name)}\b"
         if re.search(own, condition.text, re.IGNORECASE):
             message, hint = "a condition can't read its own table", "declare a set that reads it: column in NAME"
             self.diagnostics.error("bad-condition", message, condition.span, hint)
-        fault = absence_in(condition.text, self.policies, self.catalog) if people else ""
-        if fault:
-            message, hint = f"a client could gain by this: {fault}", "declare a set that reads it: column in NAME"
-            self.diagnostics.error("gain-by-absence", message, condition.span, hint)
 
     def extension_types(self, expr: e.Expr, table: Table, span: Span) -> None:
         """Conditions are read with pg_catalog alone: an operator of an extension would silently be another one."""

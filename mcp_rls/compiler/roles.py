@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from mcp_rls.catalog import Catalog, ForeignPolicy, Role, Table, TableName
-from mcp_rls.compiler.absence import covered
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
@@ -33,6 +32,11 @@ def check_roles(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics)
         diagnostics.error("unbound-role", message, place, hint, subject=f"role {role}")
 
 
+def _covered(policies: PolicySet, catalog: Catalog) -> Iterator[Table]:
+    for schema in policies.schemas:
+        yield from (t for t in catalog.in_schema(schema) if t.kind in ("table", "partitioned", "partition"))
+
+
 def _unbound(policies: PolicySet, catalog: Catalog, bound: set[str]) -> Iterator[tuple[str, list[TableName]]]:
     """Roles that reach covered tables and inherit no token role: they meet no ceiling there."""
     for role in catalog.roles.values():
@@ -50,7 +54,7 @@ def _reached(policies: PolicySet, catalog: Catalog, role: Role) -> list[TableNam
     everything = theirs & {"pg_read_all_data", "pg_write_all_data"}
     # what PUBLIC has counts for who can log in: others are reached through one of those
     holders = theirs | {"public"} if role.login else theirs
-    tables = covered(policies, catalog)
+    tables = _covered(policies, catalog)
     return [t.name for t in tables if t.owner not in theirs and (everything or t.reached_by & holders)]
 
 
@@ -58,7 +62,7 @@ def _unruly(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str]]:
     """Token roles that row security doesn't bind: a superuser, one with BYPASSRLS, an owner without FORCE."""
     for role in (catalog.roles[name] for name in policies.roles if name in catalog.roles):
         theirs = {role.name, *role.member_of}
-        tables = [t for t in covered(policies, catalog) if t.owner in theirs]
+        tables = [t for t in _covered(policies, catalog) if t.owner in theirs]
         owned = [t.name for t in tables if not (t.force or _forced(policies, t.name))]
         if owned:
             yield role.name, f'owns table "{owned[0]}"'

@@ -21,6 +21,8 @@ from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
+from mcp_rls.inspection.read import read_facts
+from mcp_rls.lints import World, refused, run
 from mcp_rls.plan import LOCK_TIMEOUT, PATIENCE, Operation, Plan, by_table, plan
 from mcp_rls.state import SCHEMA, State
 
@@ -56,14 +58,15 @@ class Prepared:
 def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = frozenset()) -> Prepared:
     """Compiles the policies against this database and plans; reads only.
 
-    Raises Invalid with every diagnostic when there is an error among them, Refused while tables are suspended: their
-    own policies are away, so a plan made now would leave them without.
+    Raises Invalid with every diagnostic when there is an error among them (`accept`: codes that are let through);
+    Refused while tables are suspended: their own policies are away, so a plan made now would leave them without.
     """
     diagnostics = Diagnostics()
     catalog = read_catalog(conn)
     resolved = resolve(policies, catalog, diagnostics, accept, partial=True)
     if resolved is not None:
         typecheck(conn, resolved, diagnostics)
+    _lint(conn, policies, diagnostics, accept)
     if resolved is None or diagnostics.has_errors:
         raise Invalid(diagnostics)
     actual = read_state(conn, policies.schemas, policies.acting)
@@ -72,6 +75,13 @@ def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
         raise Refused(f"{tables}: suspended; finish that migration, or run: select {SCHEMA}.resume()")
     desired = lower(resolved, actual)
     return Prepared(catalog, resolved, actual, desired, plan(actual, desired), diagnostics)
+
+
+def _lint(conn: Connection, policies: PolicySet, diagnostics: Diagnostics, accept: frozenset[str]) -> None:
+    """Reports what of the database stands against any plan."""
+    against = refused() - accept
+    if against:
+        diagnostics.extend(run(World(read_facts(conn), policies), policies.accepted, against).diagnostics)
 
 
 def pending(conn: Connection, policies: PolicySet) -> Plan:

@@ -135,12 +135,10 @@ select r.rolname as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls,
 from pg_roles r
 """
 _FUNCTIONS = f"""
-select n.nspname as schema, f.proname as name, pg_get_userbyid(f.proowner) as owner, l.lanname as language,
-       f.prosecdef as security_definer, f.provolatile::text as volatility,
-       f.prosecdef and (r.rolsuper or r.rolbypassrls) as bypasses,
+select n.nspname as schema, f.proname as name, l.lanname as language,
        coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) as body
 from pg_proc f join pg_namespace n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang
-join pg_roles r on r.oid = f.proowner where {_USER_SCHEMA}
+where {_USER_SCHEMA}
 """
 _ENTERED = """
 select coalesce(r.rolname, 'public') as role, n.nspname as schema
@@ -165,7 +163,6 @@ where coalesce((to_jsonb(m) ->> 'set_option')::boolean, true) and r.rolname = an
 _KEPT = ("policy ", "function ", "privilege ", "class role ", "grant ")  # what the manifest keeps for plans
 _KINDS = {"r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table"}
 _COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
-_VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
 _ACTIONS = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
 
 
@@ -215,7 +212,6 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
     for row in keys:
         if row["oid"] in names and row["target"] in names:
             references[row["oid"]].append(_foreign_key(names[row["target"]], row))
-    owners = {t["owner"] for t in tables}
     return Catalog(
         version=conn.info.server_version,
         user=str(user[0]) if user else "",
@@ -229,7 +225,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
             r["name"]: Role(**{**r, "member_of": frozenset(r["member_of"]), "granted": frozenset(r["granted"])})
             for r in roles
         },
-        functions=_functions(functions, owners),
+        functions=_functions(functions),
         schemas=frozenset(s["name"] for s in schemas),
         entered=frozenset((e["role"], e["schema"]) for e in entered),
         class_roles=classes,
@@ -271,23 +267,12 @@ def _foreign_key(target: TableName, row: Row) -> ForeignKey:
     return ForeignKey(tuple(row["columns"]), target, tuple(row["referenced"]), *actions)
 
 
-def _functions(rows: list[dict[str, Any]], owners: set[str]) -> dict[str, tuple[Function, ...]]:
-    """By 'schema.name'. A definer function owned by the owner of all the tables reads past row security too."""
+def _functions(rows: list[dict[str, Any]]) -> dict[str, tuple[Function, ...]]:
+    """By 'schema.name'."""
     found: dict[str, list[Function]] = defaultdict(list)
     for row in rows:
-        past = row["bypasses"] or (row["security_definer"] and owners == {row["owner"]})
-        found[f"{row['schema']}.{row['name']}"].append(
-            Function(
-                row["schema"],
-                row["name"],
-                row["owner"],
-                row["language"],
-                row["security_definer"],
-                _VOLATILITY[row["volatility"]],
-                bool(past),
-                row["body"] or "",
-            )
-        )
+        function = Function(row["schema"], row["name"], row["language"], row["body"] or "")
+        found[f"{function.schema}.{function.name}"].append(function)
     return {name: tuple(overloads) for name, overloads in found.items()}
 
 

@@ -16,6 +16,7 @@ from mcp_rls.inspection.facts import Function
 from mcp_rls.inspection.tree import Node, expression, statements
 
 _ATOMIC = re.compile(r"\A\s*BEGIN ATOMIC\b(.*)\bEND\s*\Z", re.DOTALL)
+_ERROR = 21  # as PostgreSQL numbers the levels of RAISE
 _RETURN = re.compile(r"\A\s*RETURN\b(.*)\Z", re.DOTALL)
 
 
@@ -30,6 +31,7 @@ class Body:
     types: tuple[str, ...] = ()  # of PL/pgSQL's variables, as written
     known: bool = False  # False: a language or a text that can't be read, or one that runs text
     subtransaction: bool = False
+    refusals: tuple[Node, ...] = ()  # what PL/pgSQL asks only to raise an error where it is true
 
 
 @lru_cache(maxsize=20_000)
@@ -92,7 +94,19 @@ def _procedural(function: Function, parameters: tuple[str, ...]) -> Body:
         tuple(v["datatype"]["PLpgSQL_type"]["typname"] for v in variables if "lineno" in v and not _of_handler(v)),
         None not in nodes and "PLpgSQL_stmt_dyn" not in dump,
         '"exceptions"' in dump,
+        tuple(_refusals(tree)),
     )
+
+
+def _refusals(tree: Any) -> Iterator[Node]:
+    """The conditions below of each IF that does nothing but raise an error."""
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if key == "PLpgSQL_stmt_if" and not value.keys() & {"elsif_list", "else_body"}:
+            raised = [part.get("PLpgSQL_stmt_raise", {}).get("elog_level", 0) for part in value.get("then_body", ())]
+            if len(raised) == 1 and raised[0] >= _ERROR:
+                yield _node(value["cond"]["PLpgSQL_expr"])
+        if isinstance(value, dict | list):
+            yield from _refusals(value)
 
 
 def _of_handler(variable: Any) -> bool:

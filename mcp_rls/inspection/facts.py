@@ -74,7 +74,7 @@ class Policy:
     using: str | None
     check: str | None
     relations: frozenset[int] = frozenset()  # oids of other relations in its expressions
-    functions: frozenset[int] = frozenset()  # oids of functions outside pg_catalog in them, operators' too
+    functions: frozenset[int] = frozenset()  # oids of functions outside pg_catalog in them, operators' and casts' too
 
     @property
     def ours(self) -> bool:
@@ -103,7 +103,7 @@ class Relation:
     is_partition: bool
     definition: str  # of a view
     reads: frozenset[int]  # oids of relations that a view's rules read
-    calls: frozenset[int]  # oids of functions that a view's rules call
+    calls: frozenset[int]  # oids of functions that a view's rules call, operators' and casts' too
     rows: float  # an estimate; -1 where nobody looked yet
 
     def __str__(self) -> str:
@@ -170,6 +170,7 @@ class Facts:
     extensions: frozenset[str] = field(default_factory=frozenset)
     user: str = ""  # that read them
     temporary: frozenset[str] = frozenset()  # roles that may make temporary objects, 'public' among them
+    aggregates: frozenset[str] = frozenset()  # names of aggregate and window functions, PostgreSQL's own too
 
     @cached_property
     def tables(self) -> Mapping[TableName, Relation]:

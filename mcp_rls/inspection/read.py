@@ -31,6 +31,12 @@ _NOT_OF_EXTENSION = (
     "not exists (select from pg_depend x where x.classid = '{catalog}'::regclass and x.objid = {oid}"
     " and x.deptype = 'e')"
 )
+# the functions of a dependency d: called by name, by an operator, by a cast
+_CALLED = """
+        left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
+        left join pg_cast k on d.refclassid = 'pg_cast'::regclass and k.oid = d.refobjid
+        join pg_proc f on f.oid = case d.refclassid
+          when 'pg_proc'::regclass then d.refobjid else coalesce(o.oprcode, k.castfunc) end"""
 
 _RELATIONS = f"""
 select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, pg_get_userbyid(c.relowner) as owner,
@@ -43,9 +49,9 @@ select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, p
        (select array_agg(distinct d.refobjid::bigint) from pg_rewrite w
         join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
         where w.ev_class = c.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> c.oid) as reads,
-       (select array_agg(distinct d.refobjid::bigint) from pg_rewrite w
-        join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
-        where w.ev_class = c.oid and d.refclassid = 'pg_proc'::regclass) as calls
+       (select array_agg(distinct f.oid::bigint) from pg_rewrite w
+        join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid {_CALLED}
+        where w.ev_class = c.oid) as calls
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and {_USER} and n.nspname <> '{SCHEMA}'
   and {_NOT_OF_EXTENSION.format(catalog="pg_class", oid="c.oid")}
@@ -127,9 +133,7 @@ select p.polrelid as oid, p.polname::text as name, p.polpermissive as permissive
        pg_get_expr(p.polqual, p.polrelid) as using, pg_get_expr(p.polwithcheck, p.polrelid) as check,
        (select array_agg(distinct d.refobjid::bigint) from pg_depend d where d.classid = 'pg_policy'::regclass
         and d.objid = p.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> p.polrelid) as relations,
-       (select array_agg(distinct f.oid::bigint) from pg_depend d
-        left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
-        join pg_proc f on f.oid = case d.refclassid when 'pg_proc'::regclass then d.refobjid else o.oprcode end
+       (select array_agg(distinct f.oid::bigint) from pg_depend d {_CALLED}
         where d.classid = 'pg_policy'::regclass and d.objid = p.oid) as functions
 from pg_policy p order by p.polrelid, p.polname
 """
@@ -208,6 +212,7 @@ def read_facts(conn: psycopg.Connection[Any]) -> Facts:
         schemas = _rows(conn, _SCHEMAS)
         extensions = _rows(conn, "select extname::text as name from pg_extension")
         temporary = _rows(conn, _TEMPORARY)
+        aggregates = _rows(conn, "select distinct proname::text as name from pg_proc where prokind in ('a', 'w')")
         users = _rows(conn, "select current_user::text as name")
     grants: dict[str, set[Grant]] = {row["name"]: set() for row in schemas}
     for row in schemas:
@@ -223,6 +228,7 @@ def read_facts(conn: psycopg.Connection[Any]) -> Facts:
         extensions=frozenset(e["name"] for e in extensions),
         user=users[0]["name"],
         temporary=frozenset(row["role"] for row in temporary),
+        aggregates=frozenset(row["name"] for row in aggregates),
     )
 
 

@@ -5,6 +5,7 @@ the page that `mcp-rls explain-code` shows, and it has
 
     SEVERITY    of its findings
     find(world) what it finds in a database, as `Found`
+    REFUSED     optional: True where no plan is made for a database in which it finds something
 
 It imports this package and `inspection`, and no other lint. A new lint is a new file, and its tests.
 """
@@ -37,7 +38,7 @@ class Found:
     hints: tuple[str, ...] = ()
     table: TableName | None = None  # whose place in the policy file it has
     detail: str = ""
-    span: Span | None = None  # the place in the policy file, where that isn't the table's
+    place: Span | None = None  # in the policy file, where it is closer than the table's
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class Lint:
     severity: Severity
     page: str  # Markdown: what, why, fix, what it doesn't catch
     find: Find = field(repr=False)
+    refused: bool = False  # no plan is made for a database in which it finds something
 
     @property
     def title(self) -> str:
@@ -145,9 +147,16 @@ def lints() -> Mapping[str, Lint]:
     return {lint.id: lint for lint in map(_load, names)}
 
 
+def refused() -> frozenset[str]:
+    """The lints whose findings stand against a plan."""
+    return frozenset(lint.id for lint in lints().values() if lint.refused)
+
+
 def _load(name: str) -> Lint:
     module = import_module(f"{__name__}.{name}")
-    return Lint(name.replace("_", "-"), module.SEVERITY, module.__doc__ or "", module.find)
+    return Lint(
+        name.replace("_", "-"), module.SEVERITY, module.__doc__ or "", module.find, getattr(module, "REFUSED", False)
+    )
 
 
 def run(world: World, accepted: Mapping[str, str] | None = None, only: Iterable[str] = ()) -> Report:
@@ -179,6 +188,6 @@ def key_of(lint: Lint, found: Found) -> str:
 
 def _diagnostic(lint: Lint, found: Found, policies: PolicySet | None) -> Diagnostic:
     rules = policies.tables.get(found.table) if policies is not None and found.table is not None else None
-    span = found.span or (rules.span if rules is not None else Span(policies.path if policies is not None else ""))
+    span = found.place or (rules.span if rules is not None else Span(policies.path if policies is not None else ""))
     accept = f"to accept it, with a reason: {key_of(lint, found)}"
     return Diagnostic(lint.id, found.message, span, (*found.hints, accept), lint.severity, found.subject)

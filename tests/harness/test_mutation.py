@@ -258,7 +258,7 @@ def test_readers_are_found_through_others():
         return ForeignPolicy(TableName("public", on), "p", True, "all", ("public",), "x", None, names, functions)
 
     tables = (table("a"), table("b", policy("b", "a")), table("c", policy("c", functions=("app.f",))), table("d"))
-    function = Function("app", "f", "me", "sql", False, "stable", False, "select 1 from public.b")
+    function = Function("app", "f", "sql", "select 1 from public.b")
     found = readers(Catalog(180000, "me", {t.name: t for t in tables}, {}, {"app.f": (function,)}), tables)
     assert {str(t).partition(".")[2]: sorted(n.name for n in names) for t, names in found.items()} == {
         "a": ["b", "c"],

@@ -12,6 +12,7 @@ import pglast
 
 from mcp_rls.inspection.facts import Function
 from mcp_rls.inspection.tree import constant, expression, statements
+from mcp_rls.sql import ident
 
 Node = Any
 
@@ -44,6 +45,8 @@ def script_of(function: Function) -> Script:
         return Script(run) if run is not None else _UNREAD
     if function.language == "plpgsql":
         return _plpgsql(function)
+    if function.language == "internal":  # another name for one of PostgreSQL's own
+        return Script(statements(f"select pg_catalog.{ident(function.body)}()") or (), ())
     return Script(odd=(f"is written in {function.language}",))
 
 

@@ -74,14 +74,21 @@ class Tracer:
                 touches.add(Touch(thing.name, command, acting))
         return Trace(frozenset(touches), frozenset(odd))
 
-    def _of_function(self, function: Function, acting: str) -> Iterator[Step]:
-        done = self._uses(function)
+    def follow(self, role: str, thing: Function | Relation) -> Trace:
+        """What calling a function, or reading a relation, does with the rights of that role."""
+        return self._followed([(role, thing, "select")])
+
+    def named(self, done: Uses, caller: Function | None) -> Iterator[tuple[Function | Relation, str]]:
+        """What a text names, with the command; `caller` None: PostgreSQL printed it, and a bare name is its own."""
         for use in done.relations:
             relations = self._relations.get(use.name, [])
-            for relation in _meant(function, use.schema, relations, [r.name.schema for r in relations]):
-                yield acting, relation, use.command
+            for relation in _meant(caller, use.schema, relations, [r.name.schema for r in relations]):
+                yield relation, use.command
         for schema, name in done.functions:
-            yield from ((acting, called, "select") for called in self._meant(function, schema, name))
+            yield from ((called, "select") for called in self._meant(caller, schema, name))
+
+    def _of_function(self, function: Function, acting: str) -> Iterator[Step]:
+        yield from ((acting, thing, command) for thing, command in self.named(self._uses(function), function))
 
     def _of_view(self, view: Relation, acting: str, command: str) -> Iterator[Step]:
         """A view's tables are read as its owner; the functions in it run as whoever reads it."""
@@ -93,7 +100,7 @@ class Tracer:
     def _called_by(self, view: Relation) -> list[Function]:
         return [self.facts.functions[oid] for oid in sorted(view.calls) if oid in self.facts.functions]
 
-    def _meant(self, caller: Function, schema: str, name: str) -> Iterable[Function]:
+    def _meant(self, caller: Function | None, schema: str, name: str) -> Iterable[Function]:
         functions = self._functions.get(name, [])
         return _meant(caller, schema, functions, [f.schema for f in functions])
 
@@ -136,9 +143,9 @@ def search_path(function: Function) -> list[str] | None:
     return None
 
 
-def _meant(function: Function, schema: str, things: list[T], schemas: list[str]) -> list[T]:
-    """Those of one name that the function may mean by it."""
-    path = [schema] if schema else search_path(function)
+def _meant(function: Function | None, schema: str, things: list[T], schemas: list[str]) -> list[T]:
+    """Those of one name that the function may mean by it; in what PostgreSQL printed, a bare name is its own."""
+    path = [schema] if schema or function is None or function.sql_body else search_path(function)
     if path is None:
         return things
     for each in path:

@@ -1,0 +1,250 @@
+"""Reads in which a missing row counts: each shows a client what its person doesn't see, is found, and then no more."""
+
+# ruff: noqa: E501 - SQL and policies read better unbroken
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mcp_rls.cli import main
+from mcp_rls.database.server import Server
+from mcp_rls.diagnostics import Invalid
+from tests.postgres.lints.absence_cases import FILE, GAINS, POSITIVE, READ_AS_PERSON, SCHEMA
+from tests.postgres.scratch import ANN, Answer, Claims, Scratch, ann, helper, scratch_on
+
+pytestmark = pytest.mark.postgres
+
+ACCEPT = frozenset({"gain-by-absence"})
+INSERT = f"insert into notes values (9, '{ANN}', 'open')"
+PAST = "alter function app.{} security definer set search_path = pg_catalog, pg_temp"
+READABLE = "create policy readable on notes for select using (true);"
+NOT_BLOCKED = GAINS["not exists"]
+
+
+@pytest.fixture(scope="module")
+def template(server: Server) -> Iterator[str]:
+    """The name of a database with the schema."""
+    with scratch_on(server) as made:
+        made.run(SCHEMA)
+        name = made.value("select current_database()")
+        made.connection.close()
+        yield str(name)
+
+
+@pytest.fixture
+def app(server: Server, template: str) -> Iterator[Scratch]:
+    """A database of its own with the schema."""
+    with scratch_on(server, template) as made:
+        yield made
+
+
+def checked(app: Scratch, text: str, folder: Path) -> list[str]:
+    """The subjects of gains that `mcp-rls check FILE --database URL` finds; it fails just when there are some."""
+    file = folder / "policies.yaml"
+    file.write_text(text)
+    ran = CliRunner().invoke(main, ["check", str(file), "--database", app.url, "--format", "json"])
+    told = json.loads(ran.stdout)["diagnostics"]
+    gains = [d for d in told if d["code"] == "gain-by-absence"]
+    errors = [d for d in told if d["severity"] == "error" and d["code"] not in WAYS_ROUND]
+    assert gains == errors, ran.output
+    assert all(d["file"] == str(file) for d in gains)
+    assert ran.exit_code == 1 or not gains
+    return [d["subject"] for d in gains]
+
+
+# the schema `app` isn't covered, which is a finding of its own
+WAYS_ROUND = {"uncovered-table-open", "view-without-invoker", "definer-function-door"}
+
+
+def sees(app: Scratch, claims: Claims) -> Answer:
+    return app.sees(claims)
+
+
+def changes(statement: str) -> Callable[[Scratch, Claims], Answer]:
+    """How many rows the statement changes; none where it is refused."""
+
+    def asked(app: Scratch, claims: Claims) -> Answer:
+        answer = app.ask(claims, statement)
+        return list(range(answer)) if isinstance(answer, int) else []
+
+    return asked
+
+
+@dataclass(frozen=True)
+class Leak:
+    """`found`: what is named. `fix` in the database and `fixed` in the file are the ways out of its page."""
+
+    made: str
+    found: str = "policy public.notes people"
+    asked: Callable[[Scratch, Claims], Answer] = sees
+    fix: str = ""
+    fixed: str = READ_AS_PERSON
+    file: str = FILE
+
+
+def policy(condition: str) -> str:
+    return f"create policy people on notes for select using ({condition});"
+
+
+LEAKS = {name: Leak(policy(condition)) for name, condition in GAINS.items()} | {
+    "a function that runs text": Leak(policy(GAINS["a function that runs text"]), fix=PAST.format("dynamic(integer)"), fixed=FILE),
+    "a function, past row security": Leak(policy("app.free(id)"), fix=PAST.format("is_blocked(integer)"), fixed=FILE),
+    "an operator, past row security": Leak(policy("operator(app.!?) id"), fix=PAST.format("free(integer)"), fixed=FILE),
+    "a restrictive policy": Leak(
+        READABLE + f"create policy people on notes as restrictive for select using ({NOT_BLOCKED})",
+    ),
+    "an insert by a quota": Leak(
+        READABLE + "create policy people on notes for insert with check ((select count(*) from blocks) < 3)",
+        asked=changes(INSERT),
+    ),
+    "an insert by a quota on the table itself": Leak(
+        READABLE
+        + "create policy people on notes for insert with check ((select count(*) from notes n where n.owner = notes.owner) < 2);"
+        "create function app.noted(person uuid) returns bigint language sql stable security definer set search_path = pg_catalog, pg_temp as 'select count(*) from public.notes where owner = person';",
+        asked=changes(INSERT),
+        file=FILE.replace("update, delete]", "update, delete], rows: \"status = 'open'\""),
+        fixed=FILE.replace("update, delete]", "update, delete], rows: \"status = 'open'\""),
+        fix="alter policy people on notes with check (app.noted(owner) < 2)",
+    ),
+    "an update": Leak(
+        READABLE + f"create policy people on notes for update using ({NOT_BLOCKED})",
+        asked=changes("update notes set status = 'closed' where id = 1"),
+    ),
+    "an update by its new row": Leak(
+        READABLE + f"create policy people on notes for update using (true) with check ({NOT_BLOCKED})",
+        asked=changes("update notes set status = 'closed' where id = 1"),
+    ),
+    "a delete, blindly": Leak(
+        f"create policy people on notes for delete using ({NOT_BLOCKED})",
+        asked=changes("delete from notes"),
+    ),
+    "a trigger that counts": Leak(
+        "create policy readable on notes using (true);"
+        """create function app.quota() returns trigger language plpgsql as $$
+        begin if (select count(*) from public.blocks) >= 3 then raise 'full'; end if; return new; end $$;
+        create trigger quota before insert on notes for each row execute function app.quota()""",
+        found="trigger public.notes.quota",
+        asked=changes(INSERT),
+        fix=PAST.format("quota()"),
+        fixed=FILE,
+    ),
+    "a trigger that looks whether a row is there": Leak(
+        "create policy readable on notes using (true);"
+        """create function app.guard() returns trigger language plpgsql as $$
+        begin if exists (select from public.blocks b where b.note = new.id and b.kind = 'hidden') then raise 'blocked'; end if; return new; end $$;
+        create trigger guard before update on notes for each row execute function app.guard()""",
+        found="trigger public.notes.guard",
+        asked=changes("update notes set status = 'closed' where id = 1"),
+    ),
+    "a trigger that calls what runs text": Leak(
+        "create policy readable on notes using (true);"
+        """create function app.guard() returns trigger language plpgsql as $$
+        begin if not app.dynamic(new.id) then raise 'blocked'; end if; return new; end $$;
+        create trigger guard before update on notes for each row execute function app.guard()""",
+        found="trigger public.notes.guard",
+        asked=changes("update notes set status = 'closed' where id = 1"),
+        fix=PAST.format("dynamic(integer)"),
+        fixed=FILE,
+    ),
+    "a table that isn't covered and gains itself": Leak(
+        f"""create table app.allowed (note integer); insert into app.allowed values (1), (2);
+        alter table app.allowed enable row level security; grant select on app.allowed to authenticated;
+        create policy free on app.allowed using ({NOT_BLOCKED.replace("notes.id", "allowed.note")});
+        create policy people on notes for select using (exists (select from app.allowed a where a.note = notes.id))""",
+        found="policy app.allowed free",
+    ),
+    "a covered table, read as the person, whose policy reads one that isn't": Leak(
+        """create table marks (note integer); insert into marks values (1); alter table marks enable row level security;
+        grant select on marks to authenticated;
+        create policy part on marks using (exists (select from blocks b where b.note = marks.note and b.kind = 'hidden'));
+        create policy people on notes for select using (not exists (select from marks m where m.note = notes.id))""",
+        file=FILE + "  public.marks: {clients: read_as_person}\n",
+        fixed=READ_AS_PERSON + "  public.marks: {clients: read_as_person}\n",
+    ),
+    "a table read as the person, by the file's rule": Leak(
+        """create table marks (note integer); insert into marks values (1); grant select on marks to authenticated;
+        create policy people on notes for select using (not exists (select from marks m where m.note = notes.id))""",
+        file=FILE + '  public.marks: {people: [{allow: select, sql: "exists (select from public.blocks b where b.note = marks.note and b.kind = \'hidden\')"}], clients: read_as_person}\n',
+        fixed=READ_AS_PERSON + '  public.marks: {people: [{allow: select, sql: "exists (select from public.blocks b where b.note = marks.note and b.kind = \'hidden\')"}], clients: read_as_person}\n',
+    ),
+    "the file's own rule": Leak(
+        "",
+        found="table public.notes",
+        file=FILE.replace("public.notes: {", f'public.notes: {{people: [{{allow: select, sql: "{NOT_BLOCKED}"}}], ').replace("[select, insert, update, delete]", "select"),
+        fixed=READ_AS_PERSON.replace("public.notes: {", f'public.notes: {{people: [{{allow: select, sql: "{NOT_BLOCKED}"}}], ').replace("[select, insert, update, delete]", "select"),
+    ),
+}  # fmt: skip
+
+
+def gained(app: Scratch, leak: Leak) -> set[object]:
+    """What the client gets and its person, by the same claims without the client, doesn't."""
+    mine, theirs = leak.asked(app, helper()), leak.asked(app, ann())
+    assert isinstance(mine, list)
+    assert isinstance(theirs, list)
+    return set(mine) - set(theirs)
+
+
+@pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
+def test_what_leaks_is_found_and_mended(leak: Leak, app: Scratch, tmp_path: Path) -> None:
+    """The client gets what its person doesn't, `check` names the cause, `apply` refuses; after the fix nothing of it."""
+    app.run(leak.made)
+    assert checked(app, leak.file, tmp_path) == [leak.found]
+    with pytest.raises(Invalid):
+        app.prepare(leak.file)
+    app.install(leak.file, ACCEPT)
+    assert gained(app, leak) != set()
+    assert checked(app, leak.file, tmp_path) == [leak.found]
+    app.run(leak.fix)
+    app.install(leak.fixed)
+    assert gained(app, leak) == set()
+    assert checked(app, leak.fixed, tmp_path) == []
+    assert leak.asked(app, helper()) == leak.asked(app, ann()), "and it isn't shut out either"
+
+
+@pytest.mark.parametrize("condition", POSITIVE.values(), ids=POSITIVE)
+def test_positive_reads_are_accepted(condition: str, app: Scratch, tmp_path: Path) -> None:
+    """They only narrow, and the client sees no row that its person doesn't."""
+    app.run(policy(condition))
+    assert checked(app, FILE, tmp_path) == []
+    app.install(FILE)
+    assert app.sees(ann())
+    assert gained(app, Leak("")) == set()
+
+
+@pytest.mark.parametrize("kind", ["restrictive", "permissive"])
+@pytest.mark.parametrize("command", ["select", "insert", "update", "delete", "all"])
+def test_policies_of_every_kind_and_command_are_read(kind: str, command: str, app: Scratch, tmp_path: Path) -> None:
+    """Whatever the policy is for, and in USING as well as in WITH CHECK; not where clients have no such rule."""
+    part = f"with check ({NOT_BLOCKED})" if command == "insert" else f"using ({NOT_BLOCKED})"
+    app.run(f"create policy people on notes as {kind} for {command} {part}")
+    assert checked(app, FILE, tmp_path) == ["policy public.notes people"]
+    closed = FILE.replace("[{who: helper, allow: [select, insert, update, delete]}]", "none")
+    assert checked(app, closed, tmp_path) == []
+
+
+def test_one_that_is_meant_so_is_accepted_with_a_reason(app: Scratch, tmp_path: Path) -> None:
+    """By its key in the file: `check` is silent then, and `apply` goes on."""
+    app.run(policy(NOT_BLOCKED))
+    key = '"gain-by-absence policy public.notes people"'
+    for accepted in (f"accepted: {{{key}: hidden blocks are no secret}}\n", ""):
+        text = FILE + accepted
+        assert (checked(app, text, tmp_path) == []) is bool(accepted)
+        if accepted:
+            app.prepare(text)
+
+
+def test_without_a_database_the_file_is_judged_alone(app: Scratch, tmp_path: Path) -> None:
+    """One finding either way, at the place of the rule."""
+    file, text = tmp_path / "policies.yaml", LEAKS["the file's own rule"].file
+    file.write_text(text)
+    for more in ([], ["--database", app.url]):
+        ran = CliRunner().invoke(main, ["check", str(file), "--format", "json", *more])
+        (found,) = (d for d in json.loads(ran.stdout)["diagnostics"] if d["code"] == "gain-by-absence")
+        line = text.splitlines()[found["line"] - 1]
+        assert line[found["column"] - 1 :].startswith("not exists")
