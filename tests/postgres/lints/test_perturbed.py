@@ -12,7 +12,7 @@ from mcp_rls.database.apply import prepare
 from mcp_rls.database.server import Server
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.inspection.read import read_facts
-from mcp_rls.lints import World, key_of, lints
+from mcp_rls.lints import World, key_of, lints, refused
 from tests.postgres.lints.perturbations import BY_HAND, WITH_FILE, Perturbation
 from tests.postgres.lints.sound import CEILING, FILE, ROWS, SCHEMA
 from tests.postgres.scratch import Scratch, policies, scratch_on
@@ -52,7 +52,7 @@ def found(scratch: Scratch, perturbation: Perturbation, file: PolicySet | None) 
 def _compiled(scratch: Scratch, file: PolicySet | None) -> Diagnostics:
     """What `check` says of the file itself against this database."""
     try:
-        return prepare(scratch.connection, file).diagnostics if file is not None else Diagnostics()
+        return prepare(scratch.connection, file, refused()).diagnostics if file is not None else Diagnostics()
     except Invalid as invalid:
         return invalid.diagnostics
 
