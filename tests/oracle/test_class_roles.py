@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from mcp_rls.database.server import open_server
 from mcp_rls.state import class_role_name
 
 from .evaluator import Session
 from .generate import worlds
 from .render import policy_file
-from .run import Check, Connection, Refused, _allowed, _checks, _everything, answer, installed, prepare, product
+from .run import Check, Connection, Refused, _allowed, _checks, _everything, answer, installed, product
 from .world import ClientClass, Token, World
 
 pytestmark = [pytest.mark.postgres, pytest.mark.fuzz]
-
-
-@pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
-    with (
-        open_server() as server,
-        server.scratch_database() as url,
-        psycopg.connect(url, prepare_threshold=None) as found,
-    ):
-        prepare(found)
-        yield found
 
 
 def with_class_roles(connection: Connection, text: str) -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import psycopg
 import pytest
-
-from mcp_rls.database.server import open_server
 
 from .conditions import UUIDS
 from .evaluator import Session
@@ -31,7 +28,7 @@ from .expressions import (
     StartsWith,
     TokenValue,
 )
-from .run import Connection, judge, prepare
+from .run import judge
 from .world import Change, Claim, ClientClass, Column, NamedSet, Rule, Table, Token, World
 
 pytestmark = pytest.mark.postgres
@@ -140,17 +137,6 @@ def conditions() -> World:
     direct = Token(json.dumps({"sub": UUIDS[0]} | texts[0]))
     classes = (ClientClass("assistant", ("agent",)),)
     return World(tuple(tables), classes, (*tokens, direct), claims=declared, sets=sets)
-
-
-@pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
-    with (
-        open_server() as server,
-        server.scratch_database() as url,
-        psycopg.connect(url, prepare_threshold=None) as found,
-    ):
-        prepare(found)
-        yield found
 
 
 def test_every_form_means_what_the_evaluator_says(connection):

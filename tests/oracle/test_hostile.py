@@ -6,14 +6,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-import psycopg
 import pytest
-
-from mcp_rls.database.server import open_server
 
 from .conditions import UUIDS
 from .expressions import Col, Compare, Expr, TokenValue, Value
-from .run import Connection, judge, prepare
+from .run import judge
 from .tokens import DOCUMENTS, Draft, clients_off, everything_off, lookalikes, twin
 from .world import ANON, Claim, ClientClass, Column, Registry, Rule, Table, Token, World
 
@@ -109,17 +106,6 @@ WORLDS = {
     "bigint, anonymous": world(Claim(("sub",), "bigint"), anonymous=True, client=(("client_id",), ("azp",))),
     "integer, nested": world(Claim(("user", "id"), "integer"), client=(("act", "client"),), scope=("scp", "words")),
 }
-
-
-@pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
-    with (
-        open_server() as server,
-        server.scratch_database() as url,
-        psycopg.connect(url, prepare_threshold=None) as found,
-    ):
-        prepare(found)
-        yield found
 
 
 @pytest.mark.parametrize("name", WORLDS)

@@ -4,37 +4,22 @@ grants or policies of the app's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from mcp_rls.compiler.policy import read_policies
-from mcp_rls.database.server import open_server
 from mcp_rls.harness.matrix import Matrix, Options, run_matrix
 
 from . import run
 from .generate import worlds
 from .render import policy_file, schema
-from .run import Connection, Refused, installed, prepare
+from .run import Connection, Refused, installed
 from .world import World
 
 pytestmark = [pytest.mark.postgres, pytest.mark.fuzz]
 
 _PERSON = "nullif(current_setting('app.person', true), '')"
 _CLAIMS = "current_setting('request.jwt.claims', true)"
-
-
-@pytest.fixture(scope="module")
-def connection() -> Iterator[Connection]:
-    with (
-        open_server() as server,
-        server.scratch_database() as url,
-        psycopg.connect(url, prepare_threshold=None) as found,
-    ):
-        prepare(found)
-        yield found
 
 
 def told(connection: Connection, world: World) -> Matrix | None:
