@@ -16,6 +16,7 @@ from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler import claims, class_roles, helpers, ledger, meaning
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
+from mcp_rls.compiler.guard import guard, guards
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
 from mcp_rls.compiler.shapes import Case, GateRules, merged
@@ -28,6 +29,7 @@ from mcp_rls.state import (
     Privilege,
     State,
     Switches,
+    Trigger,
     policy_name,
 )
 
@@ -38,6 +40,7 @@ CaseOf = Callable[[list[ResolvedRule], list[ResolvedRule]], Case | None]
 def lower(resolved: ResolvedPolicies, actual: State) -> State:
     """The state wanted, given the actual one (for what stays as it is: switches, grants, `as before` policies)."""
     made: list[Policy] = []
+    triggers: list[Trigger] = []
     switches: dict[TableName, Switches] = {}
     entries = 0  # the most that one class has in one ceiling
     for table in resolved.tables:
@@ -47,6 +50,7 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         entries = max([entries, *(len(found) for c in ceilings for found in c.rules.values())])
         made += [_ceiling(resolved, table, c) for c in ceilings]
         made += _closed(resolved, table)
+        triggers += guards(resolved, table)
         if table.people is not None:
             made += _people(resolved, table, ceilings)
         elif _keeps_people(table.table, actual):
@@ -60,8 +64,9 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
     revoked = frozenset(p for p in held if _unwanted(resolved.policies.roles, covered.get(p.table), p))
     return State(
         installed=True,
-        functions={f.signature: f for f in _functions(resolved, made, entries)},
+        functions={f.signature: f for f in [*_functions(resolved, made, entries), *_guard(resolved, triggers)]},
         policies={(p.table, p.name): p for p in made},
+        triggers={(t.table, t.name): t for t in triggers},
         switches=switches,
         privileges=frozenset(p for p in held - revoked if p.role not in theirs) | own.privileges,
         revoked=revoked,
@@ -134,6 +139,10 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
     text = " ".join([*(f"{p.using} {p.check}" for p in made), *(s.definition for s in sets), gate.definition])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
     return [*ledger.STATIC, gate, *called]
+
+
+def _guard(resolved: ResolvedPolicies, triggers: list[Trigger]) -> Iterable[Function]:
+    return [guard(resolved.policies)] if triggers else []
 
 
 # --- ceilings ---------------------------------------------------------------------------------------------------------

@@ -103,11 +103,27 @@ class NamedSet:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """The columns that a rule is limited to: `names`, or with `excluded` all others."""
+
+    names: frozenset[str]
+    excluded: bool = False
+    span: Span = field(default=Span(), compare=False)
+
+    def admit(self, name: str) -> bool:
+        return (name in self.names) is not self.excluded
+
+    def __str__(self) -> str:
+        return ("all columns but " if self.excluded else "only ") + ", ".join(sorted(self.names))
+
+
+@dataclass(frozen=True)
 class Rule:
     """`who` may `commands`. People rules have empty `who` and `scopes`.
 
     For SELECT and DELETE `rows` filters (None: every row). For INSERT the new row must meet `check`, else `rows`.
-    For UPDATE the old row must meet `rows` and the new one `check`, which defaults to `rows`.
+    For UPDATE the old row must meet `rows` and the new one `check`, which defaults to `rows`, and the statement may set
+    no other `columns` than these (None: any).
     """
 
     commands: frozenset[Command]
@@ -116,6 +132,7 @@ class Rule:
     rows: Condition | None = None
     check: Condition | None = None
     span: Span = Span()
+    columns: Columns | None = None
 
     def new_row(self) -> Condition | None:
         """What a row made by INSERT or UPDATE must meet."""
