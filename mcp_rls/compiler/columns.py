@@ -64,6 +64,7 @@ def check_columns(rule: Rule, table: Table, diagnostics: Diagnostics) -> None:
         elif known.computed or (known.generated and not limit.excluded):
             message = f'column "{name}" of table "{table.name}" is generated: no update sets it'
             diagnostics.error("generated-column", message, limit.span, "leave it out")
-    if not any(map(limit.admit, settable)):
+    known_names = {c.name for c in table.columns}
+    if limit.names <= known_names and not any(map(limit.admit, settable)):
         message = f'this leaves an update of "{table.name}" no column to set'
         diagnostics.error("never-holds", message, limit.span, "name the columns that it may set, or drop the rule")

@@ -7,8 +7,8 @@ asks it of one alone.
 
 - For each list a row trigger on the columns that are not in it. While a statement names none of them it isn't called;
   all that the rest of the table's updates pay is that PostgreSQL locks a row before it has it changed.
-- Beside it a statement trigger, for columns that were added since: until a plan names them, whoever is held to a list
-  updates nothing. (`except` lets new columns be set: that is what it says.)
+- Beside it a statement trigger, for columns that it doesn't watch, because they were added since, or because somebody
+  took it away: until a plan makes it anew, whoever is held to a list updates nothing. (`except` lets new columns be set: that is what it says.)
 - WHEN keeps out whom the policies of the table don't bind, and, unread, claims that can't have a client in them: so a
   person's own session never gets to mcp_rls.gate, which would take 4 us a row, and 33 before PostgreSQL 16.
 
@@ -133,12 +133,13 @@ declare
   added text;
 begin
   if tg_level = 'STATEMENT' then
-    -- its twin, of each row, watches the columns that were there, and has the same arguments
+    -- its twin, of each row, watches the columns that were there, and has the same arguments; switched off, none
     select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into added
     from pg_attribute a join pg_trigger this on this.tgrelid = a.attrelid and this.tgname = tg_name
     where a.attrelid = tg_relid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
       and a.attname <> all (tg_argv[0]::text[]) and not exists (
-        select from pg_trigger t where t.tgrelid = tg_relid and t.tgargs = this.tgargs and a.attnum = any (t.tgattr));
+        select from pg_trigger t where t.tgrelid = tg_relid and t.tgargs = this.tgargs and a.attnum = any (t.tgattr)
+          and t.tgenabled in ('O', 'A'));
     if added is null then return null; end if;
   end if;
   if tg_nargs > 2 and {SCHEMA}.gate({acting}, tg_argv[2]::jsonb) in (-1, {FREE}) then return new; end if;
@@ -146,7 +147,7 @@ begin
     message = format('%s: an update may set %s %s', btrim(tg_name), tg_argv[1],
       array_to_string(tg_argv[0]::text[], ', ')),
     hint = case when added is null then 'Leave the others out of SET, though they stay as they are.'
-      else format('New since policies were applied, which it waits for: %s.', added) end,
+      else format('Not watched, so updates wait until policies are applied anew: %s.', added) end,
     schema = tg_table_schema, constraint = btrim(tg_name),
     table = (select c.relname from pg_class c where c.oid = coalesce(pg_partition_root(tg_relid), tg_relid));
 end

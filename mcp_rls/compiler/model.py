@@ -209,3 +209,10 @@ class PolicySet:
         if rules.clients == "read_as_person":
             return (Rule(frozenset({"select"}), who=tuple(self.classes), span=rules.span),)
         return rules.clients
+
+    def held_to(self, table: TableName, class_name: str | None) -> tuple[Columns, ...]:
+        """The lists of columns that an update by a client of the class (None: by people themselves) is held to."""
+        listed = self.tables.get(table)
+        people = listed.people if listed is not None and not isinstance(listed.people, str) else ()
+        mine = (*people, *(rule for rule in self.client_rules(table) if class_name in rule.who))
+        return tuple(dict.fromkeys(r.columns for r in mine if "update" in r.commands and r.columns is not None))
