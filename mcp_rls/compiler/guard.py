@@ -8,7 +8,8 @@ asks it of one alone.
 - For each list a row trigger on the columns that are not in it. While a statement names none of them it isn't called;
   all that the rest of the table's updates pay is that PostgreSQL locks a row before it has it changed.
 - Beside it a statement trigger, for columns that it doesn't watch, because they were added since, or because somebody
-  took it away: until a plan makes it anew, whoever is held to a list updates nothing. (`except` lets new columns be set: that is what it says.)
+  took it away: until a plan makes it anew, whoever is held to a list updates nothing. (`except` lets new columns be
+  set: that is what it says.)
 - WHEN keeps out whom the policies of the table don't bind, and, unread, claims that can't have a client in them: so a
   person's own session never gets to mcp_rls.gate, which would take 4 us a row, and 33 before PostgreSQL 16.
 
