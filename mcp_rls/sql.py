@@ -115,13 +115,16 @@ def comment_on_policy(policy: Policy, text: str) -> str:
 
 
 def guarding(name: str, on: TableName, when: str, arguments: tuple[str, ...], columns: str = "") -> str:
-    """The trigger that asks mcp_rls.guard_columns of each row whose UPDATE names one of `columns`; '': once, of any."""
+    """The trigger that asks mcp_rls.guard_columns of each row whose UPDATE names one of `columns`.
+
+    Without `columns`, the one that asks mcp_rls.guard_new_columns once, of any UPDATE.
+    """
     event, each = (f"update of {columns}", "row") if columns else ("update", "statement")
-    called = f"{SCHEMA}.guard_columns({', '.join(map(literal, arguments))})"
-    return (
-        f"create trigger {ident(name)} before {event} on {table(on)} for each {each}\n"
-        f"  when ({when})\n  execute function {called}"
-    )
+    function = "guard_columns" if columns else "guard_new_columns"
+    condition = f"\n  when ({when})" if when else ""
+    called = f"{SCHEMA}.{function}({', '.join(map(literal, arguments))})"
+    head = f"create trigger {ident(name)} before {event} on {table(on)} for each {each}"
+    return f"{head}{condition}\n  execute function {called}"
 
 
 def guarding_others(name: str, on: TableName, when: str, arguments: tuple[str, ...], kept: tuple[str, ...]) -> str:

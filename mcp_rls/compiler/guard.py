@@ -11,7 +11,9 @@ asks it of one alone.
   took it away: until a plan makes it anew, whoever is held to a list updates nothing. (`except` lets new columns be
   set: that is what it says.)
 - WHEN keeps out whom the policies of the table don't bind, and, unread, claims that can't have a client in them: so a
-  person's own session never gets to mcp_rls.gate, which would take 4 us a row, and 33 before PostgreSQL 16.
+  person's own session never gets to mcp_rls.gate, which would take 4 us a row, and 33 before PostgreSQL 16. PostgreSQL
+  makes a WHEN ready anew for each statement, though, in 50 us: where nearly nobody is to be refused anything, and once
+  a statement, the function asks itself.
 
 As policies and grants do, it lets be what a foreign key's action does to a table (that runs as the table's owner),
 owners, superusers, and who switches triggers off by session_replication_role, which only a superuser may.
@@ -70,16 +72,16 @@ class _Guard:
     facts: Table | None
 
     def triggers(self) -> Iterator[Trigger]:
-        name, kept = self._name(), tuple(sorted(self.limit.columns.names))
-        asked = (name, self.table.table, self._when(), self._arguments())
+        name, table, kept = self._name(), self.table.table, tuple(sorted(self.limit.columns.names))
+        asked = (name, table, self._when(), self._arguments())
         watched = self._watched()
         if watched:
             yield self._trigger(name, sql.guarding(*asked, watched))
         elif watched is None:
             yield self._trigger(name, sql.guarding_others(*asked, kept))
         if not self.limit.columns.excluded:
-            name = self._name(" new")
-            yield self._trigger(name, sql.guarding(name, *asked[1:]))
+            new, when = self._name(" new"), "" if self.limit.who else self._when()
+            yield self._trigger(new, sql.guarding(new, table, when, (name, *self._arguments())))
 
     def _watched(self) -> str | None:
         """The columns that are not to be set; None where that is for the database to say."""
@@ -122,36 +124,56 @@ def of_columns(columns: Columns) -> dict[str, object]:
     return {"columns": sorted(columns.names), "excluded": columns.excluded}
 
 
-def guard(policies: PolicySet) -> Function:
-    """mcp_rls.guard_columns(): raises, in a trigger, what refuses an UPDATE of columns that are not to be set.
+def functions(policies: PolicySet) -> list[Function]:
+    """mcp_rls.guard_columns() and mcp_rls.guard_new_columns(): what refuses an UPDATE, in triggers.
 
-    Definer, for token roles have no USAGE here. It speaks of clients alone: a session without one has been decided
+    Definer, for token roles have no USAGE here. They speak of clients alone: a session without one has been decided
     about by the ceiling, so it is asked as in a role where the gate lets it be.
     """
-    acting = sql.literal(policies.anonymous[0] if policies.anonymous else "")
-    body = f"""
-declare
-  added text;
+    said = h.json_text({"value": "refuses an update of columns that are not to be set"})
+    bodies = {"guard_columns": _of_row(policies), "guard_new_columns": _of_statement(policies)}
+    return [
+        h.function(name, "", "trigger", body, arguments="", volatility="volatile", meaning=said)
+        for name, body in bodies.items()
+    ]
+
+
+def _of_row(policies: PolicySet) -> str:
+    return f"""
 begin
-  if tg_level = 'STATEMENT' then
-    -- its twin, of each row, watches the columns that were there, and has the same arguments; switched off, none
-    select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into added
-    from pg_attribute a join pg_trigger this on this.tgrelid = a.attrelid and this.tgname = tg_name
-    where a.attrelid = tg_relid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
-      and a.attname <> all (tg_argv[0]::text[]) and not exists (
-        select from pg_trigger t where t.tgrelid = tg_relid and t.tgargs = this.tgargs and a.attnum = any (t.tgattr)
-          and t.tgenabled in ('O', 'A'));
-    if added is null then return null; end if;
-  end if;
-  if tg_nargs > 2 and {SCHEMA}.gate({acting}, tg_argv[2]::jsonb) in (-1, {FREE}) then return new; end if;
-  raise insufficient_privilege using
-    message = format('%s: an update may set %s %s', btrim(tg_name), tg_argv[1],
-      array_to_string(tg_argv[0]::text[], ', ')),
-    hint = case when added is null then 'Leave the others out of SET, though they stay as they are.'
-      else format('Not watched, so updates wait until policies are applied anew: %s.', added) end,
-    schema = tg_table_schema, constraint = btrim(tg_name),
-    table = (select c.relname from pg_class c where c.oid = coalesce(pg_partition_root(tg_relid), tg_relid));
+  if tg_nargs > 2 and {_free(policies, 2)} then return new; end if;
+  {_refusal(0, sql.literal("Leave the others out of SET, though they stay as they are."))}
 end
 """
-    said = h.json_text({"value": "refuses an update of columns that are not to be set"})
-    return h.function("guard_columns", "", "trigger", body, arguments="", volatility="volatile", meaning=said)
+
+
+def _of_statement(policies: PolicySet) -> str:
+    # its first argument names the trigger that watches the columns that were there
+    return f"""
+declare
+  added name;
+begin
+  if tg_nargs > 3 and not coalesce({h.may_name_client(policies.identity)}, false) then return null; end if;
+  select a.attname into added from pg_attribute a
+  where a.attrelid = tg_relid and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+    and a.attname <> all (tg_argv[1]::text[]) and a.attnum <> all (coalesce((select t.tgattr::int2[] from pg_trigger t
+      where t.tgrelid = tg_relid and t.tgname = tg_argv[0] and t.tgenabled in ('O', 'A')), '{{}}'))
+  limit 1;
+  if added is null or (tg_nargs > 3 and {_free(policies, 3)}) then return null; end if;
+  {_refusal(1, "format('Not watched, so updates wait until policies are applied anew: %I.', added)")}
+end
+"""
+
+
+def _free(policies: PolicySet, argument: int) -> str:
+    acting = sql.literal(policies.anonymous[0] if policies.anonymous else "")
+    return f"{SCHEMA}.gate({acting}, tg_argv[{argument}]::jsonb) in (-1, {FREE})"
+
+
+def _refusal(argument: int, hint: str) -> str:
+    """Raises what a missing grant would, in the trigger's name; the argument is the list, and then how it is meant."""
+    return f"""raise insufficient_privilege using
+    message = format('%s: an update may set %s %s', btrim(tg_name), tg_argv[{argument + 1}],
+      array_to_string(tg_argv[{argument}]::text[], ', ')),
+    hint = {hint}, schema = tg_table_schema, constraint = btrim(tg_name),
+    table = (select c.relname from pg_class c where c.oid = coalesce(pg_partition_root(tg_relid), tg_relid));"""

@@ -13,10 +13,9 @@ from itertools import chain, combinations
 
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
-from mcp_rls.compiler import claims, class_roles, helpers, ledger, meaning
+from mcp_rls.compiler import claims, class_roles, guard, helpers, ledger, meaning
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
-from mcp_rls.compiler.guard import guard, guards
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
 from mcp_rls.compiler.shapes import Case, GateRules, merged
@@ -50,7 +49,7 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         entries = max([entries, *(len(found) for c in ceilings for found in c.rules.values())])
         made += [_ceiling(resolved, table, c) for c in ceilings]
         made += _closed(resolved, table)
-        triggers += guards(resolved, table)
+        triggers += guard.guards(resolved, table)
         if table.people is not None:
             made += _people(resolved, table, ceilings)
         elif _keeps_people(table.table, actual):
@@ -64,7 +63,7 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
     revoked = frozenset(p for p in held if _unwanted(resolved.policies.roles, covered.get(p.table), p))
     return State(
         installed=True,
-        functions={f.signature: f for f in [*_functions(resolved, made, entries), *_guard(resolved, triggers)]},
+        functions={f.signature: f for f in [*_functions(resolved, made, entries), *_guards(resolved, triggers)]},
         policies={(p.table, p.name): p for p in made},
         triggers={(t.table, t.name): t for t in triggers},
         switches=switches,
@@ -141,8 +140,8 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
     return [*ledger.STATIC, gate, *called]
 
 
-def _guard(resolved: ResolvedPolicies, triggers: list[Trigger]) -> Iterable[Function]:
-    return [guard(resolved.policies)] if triggers else []
+def _guards(resolved: ResolvedPolicies, triggers: list[Trigger]) -> Iterable[Function]:
+    return [f for f in guard.functions(resolved.policies) if any(f"{f.name}(" in t.definition for t in triggers)]
 
 
 # --- ceilings ---------------------------------------------------------------------------------------------------------
