@@ -27,6 +27,7 @@ from itertools import groupby
 from mcp_rls import effect as effects
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
+from mcp_rls.compiler import guard
 from mcp_rls.compiler.ledger import INSTALL, UNINSTALL
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
@@ -289,14 +290,7 @@ class _Difference:
         for key in sorted(before.keys() | after.keys()):
             known, wanted = before.get(key), after.get(key)
             if known is None or wanted is None or not same(known, wanted):
-                yield _guard(known, wanted, self.guarded(key[0], known))
-
-    def guarded(self, table: TableName, known: Trigger | None) -> list[effects.Said]:
-        if known is not None and not known.enabled:
-            return [(Effect.CLOSES, "it was disabled")]
-        if known is not None and not known.meaning:
-            return effects.UNKNOWN
-        return effects.of_columns(_may_set(self.actual, table), _may_set(self.desired, table))
+                yield _guard(known, wanted, guard.told(known, key[0], self.actual, self.desired))
 
     # --- switches and grants
 
@@ -321,7 +315,14 @@ class _Difference:
             yield Operation((sql.revoke_usage(held),), words, Effect.CLOSES, subject=f"role {held.role}")
 
     def grants(self) -> Iterator[Operation]:
-        for (table, role, grantable), names in _by_holder(self.desired.privileges - self.actual.privileges):
+        # what is revoked on the whole table goes from its columns too
+        swept = {
+            replace(p, column="", grantable=False)
+            for p in self.actual.privileges - self.desired.privileges
+            if not p.column
+        }
+        left = {p for p in self.actual.privileges if replace(p, column="", grantable=False) not in swept}
+        for (table, role, grantable), names in _by_holder(self.desired.privileges - left):
             words = f"{table}: {role} gets {', '.join(names)}" + (", and may pass it on" if grantable else "")
             statement = sql.grant(table, role, names, grantable=grantable)
             yield Operation((statement,), words, Effect.OPENS, subject=f"table {table}", table=table)
@@ -374,16 +375,6 @@ def _guard(known: Trigger | None, wanted: Trigger | None, said: list[effects.Sai
     verb = "drop" if wanted is None else "make" if known is None else "change"
     words = f"{trigger.table}: {verb} trigger {trigger.name.strip()!r}"
     return replace(_operation(statements, words, said, lock=EXCLUSIVE, subject=trigger.object), table=trigger.table)
-
-
-def _may_set(state: State, table: TableName) -> dict[str, effects.Limit]:
-    """Who may update the table, and the columns that each may set; None for any."""
-    updates = (p for p in state.policies.values() if p.table == table and p.command == "update")
-    may: dict[str, effects.Limit] = {who: None for policy in updates for who in effects.who_may(policy.meaning)}
-    for trigger in state.triggers.values():
-        if trigger.table == table and trigger.enabled:
-            may |= {who: limit for who, limit in effects.limits(trigger.meaning).items() if who in may}
-    return may
 
 
 def _said(known: Policy, wanted: Policy) -> list[effects.Said]:

@@ -37,6 +37,10 @@ def _commands_take_them(draft: Draft, entry: Entry, path: Path) -> None:
     if granted:
         message = f"columns of {' and '.join(granted)} can't be told apart for clients that share a database role"
         remedies = [_REMEDIES[command] for command in granted]
+        if draft.file.class_roles and not isinstance(entry, PeopleRule):
+            message = f"columns of {' and '.join(granted)} can't be granted yet"
+            draft.key_error("not-yet", message, place, *remedies)
+            return
         if "update" in allowed:
             remedies.insert(0, "columns of update can be: give it a rule of its own")
         if isinstance(entry, PeopleRule):

@@ -24,12 +24,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mcp_rls import effect as effects
 from mcp_rls import sql
-from mcp_rls.catalog import Table
+from mcp_rls.catalog import Table, TableName
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.model import Columns, PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedTable, place
-from mcp_rls.state import SCHEMA, Function, Trigger, digest, trigger_name
+from mcp_rls.state import SCHEMA, Function, State, Trigger, digest, trigger_name
 
 HELD, FREE = 1, 2  # what the gate calls a class that this trigger holds, and one that may update otherwise
 PEOPLE = "people"
@@ -60,8 +61,10 @@ def limits(table: ResolvedTable) -> list[Limit]:
 def guards(resolved: ResolvedPolicies, table: ResolvedTable) -> Iterator[Trigger]:
     """The triggers that hold updates of the table to the columns of its rules."""
     facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
+    by_grant = bool(resolved.policies.class_roles)  # a class has a role of its own, and its columns are granted to that
     for limit in limits(table):
-        yield from _Guard(resolved.policies, table, limit, facts).triggers()
+        if not (limit.who and by_grant):
+            yield from _Guard(resolved.policies, table, limit, facts).triggers()
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class _Guard:
 
     def _when(self) -> str:
         """Whether the session is one that the policies bind, and for clients' lists one that may be a client's."""
-        roles = (f"pg_has_role(current_user, {sql.literal(r)}, 'usage')" for r in sorted(self.policies.roles))
+        roles = (f"pg_has_role(current_user, {sql.literal(r)}, 'usage')" for r in sorted(self.policies.acting))
         bound = f"row_security_active({sql.literal(sql.table(self.table.table))}::regclass)"
         tests = [h.may_name_client(self.policies.identity)] if self.limit.who else []
         return "\n    and ".join([*tests, bound, f"({' or '.join(roles)})"])
@@ -122,6 +125,31 @@ class _Guard:
 def of_columns(columns: Columns) -> dict[str, object]:
     """A list of columns as it stands in a meaning."""
     return {"columns": sorted(columns.names), "excluded": columns.excluded}
+
+
+# --- what a change says -----------------------------------------------------------------------------------------------
+
+
+def told(known: Trigger | None, table: TableName, actual: State, desired: State) -> list[effects.Said]:
+    """What it opens or closes that a guard is made, changed or dropped: for each who may update in the end."""
+    if known is not None and not known.enabled:
+        return [(effects.Effect.CLOSES, "it was disabled")]
+    if known is not None and not known.meaning:
+        return effects.UNKNOWN
+    return effects.of_columns(_may_set(actual, table), _may_set(desired, table))
+
+
+def _may_set(state: State, table: TableName) -> dict[str, effects.Limit]:
+    """Who may update the table, and the columns that each may set; None for any."""
+    updates = (p for p in state.policies.values() if p.table == table and p.command == "update")
+    may: dict[str, effects.Limit] = {who: None for policy in updates for who in effects.who_may(policy.meaning)}
+    for trigger in state.triggers.values():
+        if trigger.table == table and trigger.enabled:
+            may |= {who: limit for who, limit in effects.limits(trigger.meaning).items() if who in may}
+    return may
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
 
 
 def functions(policies: PolicySet) -> list[Function]:

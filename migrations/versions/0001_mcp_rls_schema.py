@@ -174,7 +174,7 @@ def upgrade() -> None:
       select e.object, e.source, coalesce(p.digest, ''), coalesce(p.tree, ''), e.place, e.facts
       from jsonb_to_recordset(entries) e(object text, source text, place text, facts jsonb)
       left join mcp_rls.printed(array(select i ->> 'object' from jsonb_array_elements(entries) i)) p on p.object = e.object
-      where p.object is not null or e.source = 'revoked'
+      where p.object is not null or e.source in ('revoked', 'granted')
       on conflict on constraint manifest_pkey do update
         set source = excluded.source, printed = excluded.printed, tree = excluded.tree, place = excluded.place,
             facts = coalesce(excluded.facts, manifest.facts);
@@ -356,7 +356,7 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.suspend(regclass[]) from public;
-    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "402a817e43ecb7fafa79bde1bbe89e11", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "cab811820a17edd72a34ef4175426aa4", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "6df13313b3e0320493203502a3c7028f", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "e12c2cb4f8b5845c4736f7808f390427", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "bf8576f1c7d3d473b50fef27139350df", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
+    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "402a817e43ecb7fafa79bde1bbe89e11", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "cab811820a17edd72a34ef4175426aa4", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "be49ceb9d6ce3c4da552581abed53dd5", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "e12c2cb4f8b5845c4736f7808f390427", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "bf8576f1c7d3d473b50fef27139350df", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
     perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls1$"""
     op.execute(sa.text(policies.replace("\n    ", "\n").replace(":", r"\:")))  # verbatim
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from mcp_rls.diagnostics import Invalid
-from tests.postgres.scratch import ANN, BOB, Scratch, ann, make_roles, policies
+from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, make_roles, policies
 
 pytestmark = pytest.mark.postgres
 
@@ -375,3 +375,63 @@ def test_a_file_without_columns_makes_no_trigger(scratch: Scratch):
     plan = scratch.install(FILE[: FILE.index("      - {who: [helper, twin]")] + "      - {who: free, allow: update}\n")
     assert not [s for s in plan.statements if "create trigger" in s or "guard_columns" in s]
     assert scratch.value("select count(*) from pg_trigger where not tgisinternal") == 0
+
+
+# --- class roles
+
+
+CLASS_ROLES = """
+mcp_rls: 1
+platform: postgres
+schemas: [public]
+roles: [authenticated, anon]
+class_roles: true
+classes:
+  columns_helper: {match: {ids: [helper]}}
+  columns_sparing: {match: {ids: [sparing]}}
+tables:
+  public.notes:
+    people:
+      - {allow: select, rows: "owner = token.person"}
+      - {allow: update, rows: "owner = token.person", columns: {except: [id]}}
+    clients:
+      - {who: [columns_helper, columns_sparing], allow: select}
+      - {who: columns_helper, allow: update, columns: [status, id]}
+      - {who: columns_sparing, allow: update, columns: {except: [owner]}}
+"""
+
+
+def test_a_class_role_is_granted_its_columns(each_scratch: Scratch):
+    """No trigger for clients: a grant says it, whatever the claims; what holds people holds them too."""
+    each_scratch.run(NOTES)
+    each_scratch.install(CLASS_ROLES)
+    assert each_scratch.left(CLASS_ROLES) == []
+    made = [name for (name,) in each_scratch.run("select tgname from pg_trigger where tgname like ' mcp_rls%'")]
+    assert made == [" mcp_rls: notes columns, people"]
+
+    def answers(column: str) -> list[object]:
+        statement = f"update public.notes set {column} = {column}"
+        found = [each_scratch.ask(of(c), statement, role=f"mcp_columns_{c}") for c in ("helper", "sparing")]
+        return [each_scratch.ask(ann(), statement), *found]
+
+    denied = "42501 permission denied for table notes"
+    of_people = "42501 mcp_rls: notes columns, people: an update may set all columns but id"
+    assert answers("status") == [2, 2, 2]
+    assert answers("owner") == [2, denied, denied]
+    assert answers("id") == [of_people, of_people, of_people]
+    each_scratch.run("alter table public.notes add column later text")
+    assert answers("later") == [2, denied, denied]
+    each_scratch.install(CLASS_ROLES)
+    assert answers("later") == [2, denied, 2]
+
+
+def test_a_whole_privilege_that_a_class_role_was_given_by_hand_goes_again(scratch: Scratch):
+    """REVOKE on the table takes its columns along; they are granted again in the same plan."""
+    scratch.run(NOTES)
+    scratch.install(CLASS_ROLES)
+    scratch.run("grant update on public.notes to mcp_columns_helper")
+    assert scratch.ask(of("helper"), "update public.notes set owner = owner", role="mcp_columns_helper") == 2
+    scratch.install(CLASS_ROLES)
+    assert scratch.ask(of("helper"), "update public.notes set status = 'x'", role="mcp_columns_helper") == 2
+    answer = scratch.ask(of("helper"), "update public.notes set owner = owner", role="mcp_columns_helper")
+    assert answer == "42501 permission denied for table notes"
