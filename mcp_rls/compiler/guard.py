@@ -13,7 +13,8 @@ asks it of one alone.
 - WHEN keeps out whom the policies of the table don't bind, and, unread, claims that can't have a client in them: so a
   person's own session never gets to mcp_rls.gate, which would take 4 us a row, and 33 before PostgreSQL 16. PostgreSQL
   makes a WHEN ready anew for each statement, though, in 50 us: where nearly nobody is to be refused anything, and once
-  a statement, the function asks itself.
+  a statement, the function asks itself. It doesn't know who acts, so for a moment functions that run as their owner, in
+  a client's session, wait as well.
 
 As policies and grants do, it lets be what a foreign key's action does to a table (that runs as the table's owner),
 owners, superusers, and who switches triggers off by session_replication_role, which only a superuser may.
@@ -94,8 +95,10 @@ class _Guard:
         return ", ".join(sql.ident(c.name) for c in self.facts.columns if not c.computed and not limit.admit(c.name))
 
     def _name(self, suffix: str = "") -> str:
-        who = ", ".join(self.limit.who) or PEOPLE
-        return trigger_name(f"{self.table.table.name} columns{suffix}, {who}")
+        name = self.table.table.name
+        if not self.limit.who:
+            return trigger_name(f"{name} people columns{suffix}")
+        return trigger_name(f"{name} columns{suffix}, {', '.join(self.limit.who)}")
 
     def _trigger(self, name: str, definition: str) -> Trigger:
         rules = (self.table.people or ()) if not self.limit.who else self.table.clients

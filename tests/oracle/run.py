@@ -50,7 +50,7 @@ begin
                 when state = 'ORCL0' then message
                 when state = '42501' and message like 'new row violates row-level security policy%' then 'policy'
                 when state = '42501' and message like 'permission denied for table%' then 'grant'
-                when state = '42501' and message like 'mcp_rls: % columns, %: an update may set %' then 'columns'
+                when state = '42501' and message like 'mcp_rls: % columns%: an update may set %' then 'columns'
                 when state like '23%' then 'constraint'
                 else 'error ' || state || ' ' || message end;
         end;

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from mcp_rls.diagnostics import Invalid
-from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, make_roles, policies
+from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, make_roles, policies
 
 pytestmark = pytest.mark.postgres
 
@@ -281,6 +281,18 @@ tables:
 """
 
 
+def test_a_class_may_be_called_people(scratch: Scratch):
+    """Its guard and that of people themselves stand side by side."""
+    scratch.run(NOTES)
+    text = PEOPLE.replace("who: helper", "who: people").replace("{except: [owner]}", "[status, id]")
+    scratch.install(HEAD.replace("classes: {helper:", "classes: {people:") + text)
+    may = {
+        c: [scratch.ask(claims, f"update public.notes set {c} = {c}") == 2 for claims in (ann(), of("helper"))]
+        for c in ("status", "owner", "id")
+    }
+    assert may == {"status": [True, True], "owner": [False, False], "id": [True, False]}
+
+
 def test_people_are_held_to_their_own_columns(each_scratch: Scratch):
     """A rule for people holds their sessions and, as a client never gets more, their clients."""
     each_scratch.run(
@@ -291,7 +303,7 @@ def test_people_are_held_to_their_own_columns(each_scratch: Scratch):
     def answers(column: str) -> list[object]:
         return [each_scratch.ask(claims, f"update public.notes set {column} = {column}") for claims in (ann(), of("helper"))]  # fmt: skip
 
-    of_people = "42501 mcp_rls: notes columns, people: an update may set all columns but owner"
+    of_people = "42501 mcp_rls: notes people columns: an update may set all columns but owner"
     assert answers("status") == [1, 1]
     assert answers("owner") == [of_people, of_people]
     assert answers("id") == [1, "42501 mcp_rls: notes columns, helper: an update may set only owner, status"]
@@ -407,7 +419,7 @@ def test_a_class_role_is_granted_its_columns(each_scratch: Scratch):
     each_scratch.install(CLASS_ROLES)
     assert each_scratch.left(CLASS_ROLES) == []
     made = [name for (name,) in each_scratch.run("select tgname from pg_trigger where tgname like ' mcp_rls%'")]
-    assert made == [" mcp_rls: notes columns, people"]
+    assert made == [" mcp_rls: notes people columns"]
 
     def answers(column: str) -> list[object]:
         statement = f"update public.notes set {column} = {column}"
@@ -415,7 +427,7 @@ def test_a_class_role_is_granted_its_columns(each_scratch: Scratch):
         return [each_scratch.ask(ann(), statement), *found]
 
     denied = "42501 permission denied for table notes"
-    of_people = "42501 mcp_rls: notes columns, people: an update may set all columns but id"
+    of_people = "42501 mcp_rls: notes people columns: an update may set all columns but id"
     assert answers("status") == [2, 2, 2]
     assert answers("owner") == [2, denied, denied]
     assert answers("id") == [of_people, of_people, of_people]

@@ -49,7 +49,7 @@ cases:
   - {{as: ann-helper, update: {{public.notes: {{where: {{id: 3}}, set: {{owner: {ANN}}}}}}}, changes: []}}
 """
 OF_HELPER = [f'drop trigger " mcp_rls: notes columns{new}, helper" on public.notes' for new in ("", " new")]
-OF_PEOPLE = 'drop trigger " mcp_rls: notes columns, people" on public.notes'
+OF_PEOPLE = 'drop trigger " mcp_rls: notes people columns" on public.notes'
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_suite_says_what_may_be_set(db: Scratch):
     assert [r.message for r in result.failures] == []
     refused = [r.observation for r in result.cases if r.check.case and r.check.case.expect.reason == "policy"]
     assert [str(o) for o in refused] == [
-        'refused by policy "mcp_rls: notes columns, people"',
+        'refused by policy "mcp_rls: notes people columns"',
         'refused by policy "mcp_rls: notes columns, helper"',
     ]
 
