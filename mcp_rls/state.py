@@ -153,7 +153,7 @@ class Grant:
         return cls(*json.loads(object_name.removeprefix("grant ")))
 
 
-Thing = TypeVar("Thing", Policy, Privilege)
+Thing = TypeVar("Thing", Policy, Privilege, Trigger)
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class State:
 
 
 def grouped(things: Iterable[Thing]) -> dict[TableName, list[Thing]]:
-    """Policies or privileges by their table."""
+    """Policies, privileges or triggers by their table."""
     found: dict[TableName, list[Thing]] = {}
     for thing in things:
         found.setdefault(thing.table, []).append(thing)

@@ -147,6 +147,8 @@ class Rule:
             parts.append(f'rows "{self.rows.text}"')
         if self.check is not None:
             parts.append(f'check "{self.check.text}"')
+        if self.columns is not None:
+            parts.append(f"columns {self.columns}")
         return f"{self.span}: {', '.join(parts)}"
 
 
