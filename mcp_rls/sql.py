@@ -173,7 +173,8 @@ def grant_as_people_have(wanted: Privilege, people: tuple[str, ...]) -> str:
         f"has_table_privilege({literal(r)}, {literal(table(wanted.table))}, {literal(wanted.privilege)})"
         for r in people
     )
-    return block_if(" and ".join(asked), (grant(wanted.table, wanted.role, (wanted.privilege,)),))
+    named = on_column(wanted.privilege, wanted.column)
+    return block_if(" and ".join(asked), (grant(wanted.table, wanted.role, (named,)),))
 
 
 def create_class_role(name: str, comment: str) -> str:

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function, Role, Table, TableName
 from mcp_rls.compiler.helpers import json_text
+from mcp_rls.database.triggers import OUR_TRIGGERS, our_trigger
 from mcp_rls.state import PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches, Trigger
 from mcp_rls.state import Function as OurFunction
 
@@ -290,17 +291,6 @@ where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 """
 
 
-# A partition's copy of a trigger, which can be switched off by itself, is the trigger's own matter.
-_OUR_TRIGGERS = """
-select t.tgrelid as relation, t.tgname as name, pg_get_triggerdef(t.oid) as definition, not exists (
-         with recursive copies as (
-           select t.oid, t.tgenabled
-           union all select c.oid, c.tgenabled from copies join pg_trigger c on c.tgparentid = copies.oid)
-         select from copies where copies.tgenabled not in ('O', 'A')) as enabled
-from pg_trigger t where starts_with(t.tgname::text, ' mcp_rls: ') and t.tgparentid = 0
-"""
-
-
 def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str]) -> State:
     """What is ours in this database, with the switches and grants of every table in `schemas`.
 
@@ -317,7 +307,7 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         token_roles |= classes
         held = _rows(conn, _GRANTS.format(roles=sql.array(tuple(sorted(classes))))) if classes else []
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES)
-        triggers = _rows(conn, _OUR_TRIGGERS)
+        triggers = _rows(conn, OUR_TRIGGERS)
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {
@@ -340,7 +330,7 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         installed=installed,
         functions={f.signature: known(f) for f in map(_our_function, functions)},
         policies={(p.table, p.name): known(p) for p in ours},
-        triggers={(t.table, t.name): known(t) for t in (_our_trigger(everything, row) for row in triggers)},
+        triggers={(t.table, t.name): known(t) for t in (our_trigger(everything, row) for row in triggers)},
         switches={n: Switches(n, t["row_security"], t["force"]) for t in tables if (n := names.get(t["oid"]))},
         privileges=frozenset(
             Privilege(TableName(p["schema"], p["name"]), p["role"], p["privilege"], p["column"], p["grantable"])
@@ -385,10 +375,6 @@ def _our_function(row: Row) -> OurFunction:
     return OurFunction(
         row["name"], row["arguments"], row["returns"], row["definition"].rstrip(), tuple(row["execute"] or ())
     )
-
-
-def _our_trigger(tables: Mapping[int, TableName], row: Row) -> Trigger:
-    return Trigger(tables[row["relation"]], row["name"], row["definition"], row["enabled"])
 
 
 def _our_policy(table: TableName, row: Row) -> Policy:

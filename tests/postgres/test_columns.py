@@ -10,7 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from mcp_rls.diagnostics import Invalid
+from mcp_rls.compiler.lower import lower
+from mcp_rls.compiler.resolve import resolve
+from mcp_rls.diagnostics import Diagnostics, Invalid
+from mcp_rls.plan import script
+from mcp_rls.state import State
 from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, make_roles, policies
 
 pytestmark = pytest.mark.postgres
@@ -447,3 +451,24 @@ def test_a_whole_privilege_that_a_class_role_was_given_by_hand_goes_again(scratc
     assert scratch.ask(of("helper"), "update public.notes set status = 'x'", role="mcp_columns_helper") == 2
     answer = scratch.ask(of("helper"), "update public.notes set owner = owner", role="mcp_columns_helper")
     assert answer == "42501 permission denied for table notes"
+
+
+def test_a_script_grants_columns_too(scratch: Scratch):
+    """Compiled without a database: a list is granted; what all but some are is for a plan to say, and closed till then."""
+    scratch.run(NOTES)
+    resolved = resolve(policies(CLASS_ROLES), None, Diagnostics())
+    assert resolved is not None
+    for statement in script(lower(resolved, State())):
+        scratch.run(statement)
+
+    def may(client: str) -> list[str]:
+        role = f"mcp_columns_{client}"
+        return [
+            c
+            for c in ("status", "owner")
+            if scratch.ask(of(client), f"update public.notes set {c} = {c}", role=role) == 2
+        ]
+
+    assert (may("helper"), may("sparing")) == (["status"], [])
+    scratch.install(CLASS_ROLES)
+    assert (may("helper"), may("sparing")) == (["status"], ["status"])
