@@ -37,6 +37,7 @@ class Column:
     not_null: bool = False
     has_default: bool = False  # a default, an identity or a generation expression
     generated: bool = False  # GENERATED ALWAYS AS (...) or GENERATED ALWAYS AS IDENTITY: can't be set
+    computed: bool = False  # GENERATED ALWAYS AS (...) alone: the other may be set to DEFAULT, its next number
     base_type: str = ""  # without type modifiers; for a domain the type below it
     own_operators: bool = False  # a type of an extension, whose operators stand outside pg_catalog (citext)
 

@@ -6,12 +6,13 @@ A meaning is what compiler/meaning.py wrote down. What isn't proved to close cou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any
 
 Rule = dict[str, Any]  # {"scopes": [...], "rows": [...], "new": [...]}: all scopes held, all conditions met
 Condition = str | list[str]  # text, or an operand and the constants that it may be
+Limit = dict[str, Any] | None  # {"columns": [...], "excluded": false}; None: any column
 Said = tuple["Effect", str]
 
 
@@ -137,6 +138,42 @@ def _described(rules: list[Rule]) -> str:
             words = f"{words} to {new}" if rule["rows"] else f"rows with {new}"
         each.append(words + (f" (scope {' '.join(rule['scopes'])})" if rule["scopes"] else ""))
     return ", or ".join(each)
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+
+def limits(meaning: str) -> dict[str, Limit]:
+    """The columns that a guard lets each class, or people, set; none where that isn't known."""
+    return dict(json.loads(meaning)["may"]) if meaning else {}
+
+
+def of_columns(before: Mapping[str, Limit], after: Mapping[str, Limit]) -> list[Said]:
+    """What changes in the columns that an update may set, for each who may update in the end."""
+    said = []
+    for who, limit in after.items():
+        old = before.get(who)
+        if old != limit:
+            effect = Effect.CLOSES if _no_wider(limit, old) else Effect.OPENS
+            was = f"; before: {_set(old)}" if who in before else ""
+            said.append((effect, f"{who} may set {_set(limit)}{was}"))
+    return said or THE_SAME
+
+
+def _no_wider(limit: Limit, old: Limit) -> bool:
+    """Whether each column that may be set now could be set before."""
+    if limit is None or old is None:
+        return old is None
+    some, others = set(limit["columns"]), set(old["columns"])
+    if limit["excluded"]:
+        return bool(old["excluded"]) and others <= some
+    return not some & others if old["excluded"] else some <= others
+
+
+def _set(limit: Limit) -> str:
+    if limit is None:
+        return "any column"
+    return ("all columns but " if limit["excluded"] else "only ") + ", ".join(limit["columns"])
 
 
 # --- functions --------------------------------------------------------------------------------------------------------

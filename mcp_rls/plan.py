@@ -6,6 +6,7 @@ is such that no object, for as long as it alone differs, admits more than in the
 1. revoke: a privilege that row security can't narrow goes first
 2. the schema, then functions: policies call them
 3. new RESTRICTIVE policies: they only narrow (and bind nobody before row security is on)
+   with guards of columns that hold more back than before; those that let through more come after the ceilings that go
 4. permissive policies that go, before any that come: together they would add up
 5. changed policies, in place where PostgreSQL can
 6. new permissive policies: on a table whose row security is off they bind nobody yet, and the next step needs them
@@ -26,11 +27,14 @@ from itertools import groupby
 from mcp_rls import effect as effects
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
+from mcp_rls.compiler import guard
 from mcp_rls.compiler.ledger import INSTALL, UNINSTALL
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
 from mcp_rls.effect import Effect
-from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, State, Switches, grouped
+from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, State, Switches, Trigger, grouped
+
+Thing = Policy | Function | Trigger  # what the manifest keeps, by its name
 
 
 @dataclass(frozen=True)
@@ -126,16 +130,18 @@ def by_table(actual: State, desired: State) -> list[tuple[str, Plan]] | None:
 
 def _by_table(state: State) -> dict[TableName, State]:
     """What `state` says of each table. To note what else there is takes a look at all of them, so that waits."""
-    held, revoked = grouped(state.privileges), grouped(state.revoked)
+    held, revoked, triggers = grouped(state.privileges), grouped(state.revoked), grouped(state.triggers.values())
+    tables = held.keys() | revoked.keys() | triggers.keys() | state.policies_by_table.keys() | state.switches.keys()
     return {
         table: State(
             installed=True,
             policies={(p.table, p.name): p for p in state.policies_by_table.get(table, ())},
+            triggers={(t.table, t.name): t for t in triggers.get(table, ())},
             switches={table: state.switches[table]} if table in state.switches else {},
             privileges=frozenset(held.get(table, ())),
             revoked=frozenset(revoked.get(table, ())),
         )
-        for table in held.keys() | revoked.keys() | state.policies_by_table.keys() | state.switches.keys()
+        for table in tables
     }
 
 
@@ -169,7 +175,7 @@ def script(desired: State) -> tuple[str, ...]:
     return tuple(statements)
 
 
-def same(one: Policy | Function, other: Policy | Function) -> bool:
+def same(one: Thing, other: Thing) -> bool:
     """Whether two objects of one name are known to be the same."""
     if one.source and one.source == other.source:
         return True
@@ -187,11 +193,14 @@ class _Difference:
         yield self.installation()
         yield self.functions()
         yield self.new(permissive=False)
+        guards = list(self.guards())
+        yield (g for g in guards if g.effect is not Effect.OPENS)
         yield self.gone(permissive=True)
         yield self.changed()
         yield self.new(permissive=True)
         yield self.switches()
         yield self.gone(permissive=False)
+        yield (g for g in guards if g.effect is Effect.OPENS)
         yield self.gone_functions()
         yield self.removal()
         yield self.grants()
@@ -273,6 +282,16 @@ class _Difference:
                 made = _operation(statements, words, said, lock=EXCLUSIVE, subject=policy.object)
                 yield replace(made, table=policy.table)
 
+    # --- guards of columns
+
+    def guards(self) -> Iterator[Operation]:
+        """Triggers that come, change or go, and what each class may set then that it may not set before."""
+        before, after = self.actual.triggers, self.desired.triggers
+        for key in sorted(before.keys() | after.keys()):
+            known, wanted = before.get(key), after.get(key)
+            if known is None or wanted is None or not same(known, wanted):
+                yield _guard(known, wanted, guard.told(known, key[0], self.actual, self.desired))
+
     # --- switches and grants
 
     def switches(self) -> Iterator[Operation]:
@@ -296,7 +315,14 @@ class _Difference:
             yield Operation((sql.revoke_usage(held),), words, Effect.CLOSES, subject=f"role {held.role}")
 
     def grants(self) -> Iterator[Operation]:
-        for (table, role, grantable), names in _by_holder(self.desired.privileges - self.actual.privileges):
+        # what is revoked on the whole table goes from its columns too
+        swept = {
+            replace(p, column="", grantable=False)
+            for p in self.actual.privileges - self.desired.privileges
+            if not p.column
+        }
+        left = {p for p in self.actual.privileges if replace(p, column="", grantable=False) not in swept}
+        for (table, role, grantable), names in _by_holder(self.desired.privileges - left):
             words = f"{table}: {role} gets {', '.join(names)}" + (", and may pass it on" if grantable else "")
             statement = sql.grant(table, role, names, grantable=grantable)
             yield Operation((statement,), words, Effect.OPENS, subject=f"table {table}", table=table)
@@ -341,6 +367,16 @@ def _operation(
     return Operation(statements, "\n".join(lines), effects.together(said), lock, subject)
 
 
+def _guard(known: Trigger | None, wanted: Trigger | None, said: list[effects.Said]) -> Operation:
+    trigger = wanted or known
+    assert trigger is not None, "a change has at least one end"
+    made = (wanted.definition, sql.comment_on_trigger(wanted, _comment(wanted))) if wanted else ()
+    statements = (*([sql.drop_trigger(known)] if known else []), *made)
+    verb = "drop" if wanted is None else "make" if known is None else "change"
+    words = f"{trigger.table}: {verb} trigger {trigger.name.strip()!r}"
+    return replace(_operation(statements, words, said, lock=EXCLUSIVE, subject=trigger.object), table=trigger.table)
+
+
 def _said(known: Policy, wanted: Policy) -> list[effects.Said]:
     if {wanted.using, wanted.check} <= {None, "false"}:
         return [(Effect.CLOSES, "shut, until what it calls is made anew")]
@@ -358,7 +394,7 @@ def _said(known: Policy, wanted: Policy) -> list[effects.Said]:
 
 def _ledger(state: State) -> dict[str, tuple[str, str, str]]:
     """Object; its source, place and meaning."""
-    things: list[Policy | Function] = [*state.functions.values(), *state.policies.values()]
+    things: list[Thing] = [*state.functions.values(), *state.policies.values(), *state.triggers.values()]
     made = {thing.object: (thing.source, thing.place, thing.meaning) for thing in things}
     held = [*(f"class role {name}" for name in sorted(state.class_roles)), *(g.object for g in sorted(state.grants))]
     noted = dict.fromkeys(held, ("granted", "", ""))
@@ -379,8 +415,8 @@ def _by_holder(privileges: Iterable[Privilege]) -> Iterator[tuple[tuple[TableNam
         yield key, tuple(sql.on_column(p.privilege, p.column) for p in sorted(group))
 
 
-def _comment(policy: Policy) -> str:
-    return f"mcp_rls, {policy.place}" if policy.place else "mcp_rls"
+def _comment(thing: Thing) -> str:
+    return f"mcp_rls, {thing.place}" if thing.place else "mcp_rls"
 
 
 def _ceiling_words(policy: Policy) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from mcp_rls.catalog import TableName
-from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, Switches
+from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, Switches, Trigger
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 # Words that PostgreSQL can't take as a bare column or table name (manual, appendix C: reserved, and reserved but for
@@ -111,6 +111,40 @@ def comment_on_policy(policy: Policy, text: str) -> str:
     return f"comment on policy {ident(policy.name)} on {table(policy.table)} is {literal(text)}"
 
 
+# --- triggers ---------------------------------------------------------------------------------------------------------
+
+
+def guarding(name: str, on: TableName, when: str, arguments: tuple[str, ...], columns: str = "") -> str:
+    """The trigger that asks mcp_rls.guard_columns of each row whose UPDATE names one of `columns`.
+
+    Without `columns`, the one that asks mcp_rls.guard_new_columns once, of any UPDATE.
+    """
+    event, each = (f"update of {columns}", "row") if columns else ("update", "statement")
+    function = "guard_columns" if columns else "guard_new_columns"
+    condition = f"\n  when ({when})" if when else ""
+    called = f"{SCHEMA}.{function}({', '.join(map(literal, arguments))})"
+    head = f"create trigger {ident(name)} before {event} on {table(on)} for each {each}"
+    return f"{head}{condition}\n  execute function {called}"
+
+
+def guarding_others(name: str, on: TableName, when: str, arguments: tuple[str, ...], kept: tuple[str, ...]) -> str:
+    """The same for all columns but `kept`, in a database that can't be looked at."""
+    head, _, tail = guarding(name, on, when, arguments, "\x00").partition("\x00")
+    listed = f"""(select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_catalog.pg_attribute a
+    where a.attrelid = {literal(table(on))}::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+      and a.attname <> all ({array(kept)}))"""
+    body = f"\nbegin\n  execute coalesce({literal(head)} || {listed} || {literal(tail)}, 'select 1');\nend\n"
+    return f"do {dollar(body)}"
+
+
+def drop_trigger(trigger: Trigger) -> str:
+    return f"drop trigger {ident(trigger.name)} on {table(trigger.table)}"
+
+
+def comment_on_trigger(trigger: Trigger, text: str) -> str:
+    return f"comment on trigger {ident(trigger.name)} on {table(trigger.table)} is {literal(text)}"
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -139,7 +173,8 @@ def grant_as_people_have(wanted: Privilege, people: tuple[str, ...]) -> str:
         f"has_table_privilege({literal(r)}, {literal(table(wanted.table))}, {literal(wanted.privilege)})"
         for r in people
     )
-    return block_if(" and ".join(asked), (grant(wanted.table, wanted.role, (wanted.privilege,)),))
+    named = on_column(wanted.privilege, wanted.column)
+    return block_if(" and ".join(asked), (grant(wanted.table, wanted.role, (named,)),))
 
 
 def create_class_role(name: str, comment: str) -> str:

@@ -83,6 +83,23 @@ class Policy:
 
 
 @dataclass(frozen=True)
+class Trigger:
+    """A trigger that holds an UPDATE to some columns. `definition` is the whole statement that makes it."""
+
+    table: TableName
+    name: str
+    definition: str
+    enabled: bool = True  # on partitions too
+    source: str = ""
+    place: str = ""
+    meaning: str = ""  # what it says, as JSON: see compiler/guard.py; '' where that isn't known
+
+    @property
+    def object(self) -> str:
+        return f"trigger {self.table} {self.name}"
+
+
+@dataclass(frozen=True)
 class Switches:
     """Row security of one table: on, and for its owner too."""
 
@@ -136,7 +153,7 @@ class Grant:
         return cls(*json.loads(object_name.removeprefix("grant ")))
 
 
-Thing = TypeVar("Thing", Policy, Privilege)
+Thing = TypeVar("Thing", Policy, Privilege, Trigger)
 
 
 @dataclass(frozen=True)
@@ -146,6 +163,7 @@ class State:
     installed: bool = False  # the schema mcp_rls with its manifest
     functions: Mapping[str, Function] = field(default_factory=dict)  # by signature
     policies: Mapping[tuple[TableName, str], Policy] = field(default_factory=dict)
+    triggers: Mapping[tuple[TableName, str], Trigger] = field(default_factory=dict)
     switches: Mapping[TableName, Switches] = field(default_factory=dict)
     privileges: frozenset[Privilege] = frozenset()
     revoked: frozenset[Privilege] = frozenset()  # taken away by us, given back on the way down
@@ -158,7 +176,7 @@ class State:
     recorded: frozenset[str] = field(default=frozenset(), compare=False)  # objects in the manifest, there or not
 
     def __post_init__(self) -> None:
-        for name in ("functions", "policies", "switches"):
+        for name in ("functions", "policies", "triggers", "switches"):
             object.__setattr__(self, name, MappingProxyType(dict(sorted(getattr(self, name).items()))))
 
     @cached_property
@@ -173,6 +191,7 @@ class State:
             self.installed,
             [(f.signature, f.definition, f.execute, f.source) for f in self.functions.values()],
             [(p.object, p.permissive, p.command, p.roles, p.using, p.check, p.source) for p in self.policies.values()],
+            [(t.object, t.definition, t.enabled, t.source) for t in self.triggers.values()],
             list(self.switches.values()),
             sorted(self.privileges),
             sorted(self.revoked),
@@ -181,11 +200,16 @@ class State:
 
 
 def grouped(things: Iterable[Thing]) -> dict[TableName, list[Thing]]:
-    """Policies or privileges by their table."""
+    """Policies, privileges or triggers by their table."""
     found: dict[TableName, list[Thing]] = {}
     for thing in things:
         found.setdefault(thing.table, []).append(thing)
     return found
+
+
+def trigger_name(rest: str) -> str:
+    """' mcp_rls: <rest>', shortened as a policy's: triggers fire by name, and with a blank it is the first."""
+    return _within_63_bytes(f" {PREFIX}", rest)
 
 
 def policy_name(rest: str) -> str:

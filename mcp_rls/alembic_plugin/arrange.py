@@ -19,7 +19,7 @@ from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Diagnostics
 from mcp_rls.effect import Effect
 from mcp_rls.plan import EXCLUSIVE, Operation, Plan, plan, shut
-from mcp_rls.state import SCHEMA, Policy, Privilege, State
+from mcp_rls.state import SCHEMA, Policy, Privilege, State, Trigger
 
 Tables = frozenset[TableName]
 
@@ -65,6 +65,7 @@ def _change(found: Rehearsal) -> tuple[PolicyChange, PolicyChange]:
     end = lower(found.resolved, start)
     there, here = _made_again(_without(end, found.made), found, end), _without(found.closed, found.made)
     closed = {p.object for key, p in found.before.policies.items() if found.closed.policies[key] != p}
+    closed |= {t.object for key, t in found.before.triggers.items() if key not in found.closed.triggers}
     roles = ("public", *found.resolved.policies.roles)
     up = _first([*_bare(found.made, roles), *_let_go(found.closed, found.dropped, start, end)], plan(start, end))
     returning = [*_bare(found.dropped, roles), *map(_again, found.theirs)]
@@ -81,6 +82,7 @@ def _without(state: State, tables: Tables) -> State:
     return replace(
         state,
         policies={key: p for key, p in state.policies.items() if p.table not in tables},
+        triggers={key: t for key, t in state.triggers.items() if t.table not in tables},
         switches={t: s for t, s in state.switches.items() if t not in tables},
         privileges=frozenset(p for p in state.privileges if p.table not in tables),
         revoked=frozenset(p for p in state.revoked if p.table not in tables),
@@ -89,7 +91,8 @@ def _without(state: State, tables: Tables) -> State:
 
 def _made_again(state: State, found: Rehearsal, end: State) -> State:
     """Where the way down begins: dropped tables are there again, bare, and what is recorded of made ones still is."""
-    noted: tuple[Policy | Privilege, ...] = (*end.policies.values(), *end.revoked)
+    noted: tuple[Policy | Trigger | Privilege, ...]
+    noted = (*end.policies.values(), *end.triggers.values(), *end.revoked)
     return replace(
         state,
         switches={**state.switches, **{t: s for t, s in found.anew.switches.items() if t in found.dropped}},
@@ -123,13 +126,19 @@ def _retold(way: Plan, direct: Plan, closed: set[str]) -> Plan:
 
 
 def _let_go(state: State, tables: Tables, start: State, end: State) -> Iterator[Operation]:
-    """Closes policies that go with their tables, where they call a function that has to go, or be made anew, before."""
+    """Closes what goes with its table, where it calls a function that has to go, or be made anew, before."""
     kept = {
         key for key, f in end.functions.items() if key in start.functions and start.functions[key].returns == f.returns
     }
     calls = [f"{SCHEMA}.{sql.ident(f.name)}(" for key, f in start.functions.items() if key not in kept]
+    held = {t.table for t in state.triggers.values() if t.table in tables and any(c in t.definition for c in calls)}
+    for trigger in state.triggers.values():
+        if trigger.table in held:
+            words = f"{trigger.table}: drop trigger {trigger.name.strip()!r}, which goes with its table"
+            yield _about(trigger, sql.drop_trigger(trigger), words, Effect.NEITHER)
     for policy in state.policies.values():
-        if policy.table in tables and any(call in f"{policy.using} {policy.check}" for call in calls):
+        closing = any(call in f"{policy.using} {policy.check}" for call in calls)
+        if policy.table in tables and (closing or (policy.table in held and policy.command == "update")):
             words = f"{policy.table}: close policy {policy.name!r}, which goes with its table"
             yield _about(policy, sql.alter_policy(shut(policy)), words, Effect.CLOSES)
 
@@ -147,8 +156,8 @@ def _again(policy: Policy) -> Operation:
     return _about(policy, sql.create_policy(policy), words, Effect.OPENS if policy.permissive else Effect.CLOSES)
 
 
-def _about(policy: Policy, statement: str, words: str, effect: Effect) -> Operation:
-    return Operation((statement,), words, effect, EXCLUSIVE, policy.object, policy.table)
+def _about(thing: Policy | Trigger, statement: str, words: str, effect: Effect) -> Operation:
+    return Operation((statement,), words, effect, EXCLUSIVE, thing.object, thing.table)
 
 
 def _first(operations: Iterable[Operation], way: Plan) -> Plan:

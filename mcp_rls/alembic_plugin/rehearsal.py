@@ -32,12 +32,22 @@ from mcp_rls.state import PREFIX, Policy, State
 
 _log = logging.getLogger(__name__)
 
+Key = tuple[TableName, str]  # a policy or a trigger of ours by its table and name
+
 # Nobody waits long behind what is only tried.
 _LIMITS = "select set_config('lock_timeout', '2s', true), set_config('statement_timeout', '30s', true)"
 
 _BUSY = ("40", "55P03", "57")  # SQLSTATEs of a moment: a deadlock, a lock that is not to be had, too long
 _NULLS = "23502"
 
+# Our triggers and policies that stand on a column: PostgreSQL changes neither its type under them, nor drops it.
+_GUARDS = """
+select n.nspname, c.relname, t.tgname from pg_trigger t
+join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+join pg_depend d on d.classid = 'pg_trigger'::regclass and d.objid = t.oid and d.refclassid = 'pg_class'::regclass
+join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+where starts_with(t.tgname, ' mcp_rls: ') and t.tgparentid = 0 and d.refobjid = to_regclass(%s) and a.attname = %s
+"""
 _READERS = f"""
 select n.nspname, c.relname, p.polname from pg_policy p
 join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
@@ -125,12 +135,17 @@ class _Stage:
         self.attempt_all(changes.first)
         before = self.state()
         catalog = read_catalog(self.raw) if changes.last else None
-        closed = _closed(before, self.readers(changes.retyped_columns))
+        retyped = changes.retyped_columns
+        closed = _closed(before, self.readers(retyped), self.guards(retyped))
         for policy in set(closed.policies.values()) - set(before.policies.values()):
             self.raw.execute(sql.alter_policy(policy).encode())
+        for key in before.triggers.keys() - closed.triggers.keys():
+            self.raw.execute(sql.drop_trigger(before.triggers[key]).encode())
         self.attempt_all(changes.retyping)
         for key in self.readers(changes.dropped_columns):
             self.raw.execute(sql.drop_policy(before.policies[key]).encode())
+        for key in self.guards(changes.dropped_columns):
+            self.raw.execute(sql.drop_trigger(before.triggers[key]).encode())
         self.attempt_all(changes.last)
         prepared = prepare(self.raw, self.policies)
         made = prepared.actual.switches.keys() - start.switches.keys()
@@ -145,12 +160,19 @@ class _Stage:
     def state(self) -> State:
         return read_state(self.raw, self.policies.schemas, self.policies.acting)
 
-    def readers(self, columns: Iterable[tuple[TableName, str]]) -> set[tuple[TableName, str]]:
+    def readers(self, columns: Iterable[tuple[TableName, str]]) -> set[Key]:
         """Our policies that read one of the columns."""
+        return self.standing(_READERS, columns)
+
+    def guards(self, columns: Iterable[tuple[TableName, str]]) -> set[Key]:
+        """Our triggers that watch one of the columns."""
+        return self.standing(_GUARDS, columns)
+
+    def standing(self, query: str, columns: Iterable[tuple[TableName, str]]) -> set[Key]:
         found = set()
         for table, column in columns:
-            rows = self.raw.execute(_READERS.encode(), (sql.table(table), column)).fetchall()
-            found |= {(TableName(schema, name), policy) for schema, name, policy in rows}
+            rows = self.raw.execute(query.encode(), (sql.table(table), column)).fetchall()
+            found |= {(TableName(schema, name), thing) for schema, name, thing in rows}
         return found
 
     def attempt_all(self, operations: Iterable[ops.MigrateOperation]) -> None:
@@ -188,8 +210,18 @@ class _Stage:
         Operations(self.migration).invoke(operation)
 
 
-def _closed(state: State, names: set[tuple[TableName, str]]) -> State:
-    return replace(state, policies={k: shut(p) if k in names else p for k, p in state.policies.items()})
+def _closed(state: State, policies: set[Key], triggers: set[Key]) -> State:
+    """The state with these policies shut, and without these triggers; who is held by them updates nothing."""
+    held = {table for table, _ in triggers}
+
+    def is_shut(key: Key, policy: Policy) -> bool:
+        return key in policies or (policy.table in held and policy.command == "update" and not policy.permissive)
+
+    return replace(
+        state,
+        policies={k: shut(p) if is_shut(k, p) else p for k, p in state.policies.items()},
+        triggers={k: t for k, t in state.triggers.items() if k not in triggers},
+    )
 
 
 def _theirs(catalog: Catalog, tables: Iterable[TableName]) -> Iterator[Policy]:

@@ -8,10 +8,10 @@ alone: its ceiling is the bare condition, without a gate.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcp_rls.catalog import Table, TableName
-from mcp_rls.compiler.model import PolicySet
+from mcp_rls.compiler.model import Columns, PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedTable
 from mcp_rls.state import Grant, Privilege
 
@@ -43,8 +43,10 @@ def needs(resolved: ResolvedPolicies) -> Needs:
     for table in resolved.tables:
         for name, role in policies.class_roles.items():
             commands = {c for rule in table.clients if name in rule.who for c in rule.commands}
+            limit = next((r.columns for r in table.clients if name in r.who and "update" in r.commands), None)
             for command in commands:
-                privileges |= set(_as_people_have(resolved, table.table, role, command.upper()))
+                held = _as_people_have(resolved, table.table, role, command.upper())
+                privileges |= set(_limited(resolved, held, limit) if command == "update" and limit else held)
             if commands and table.people is None and resolved.catalog is not None:
                 for other in _read_by_policies(resolved, table.table):
                     privileges |= set(_as_people_have(resolved, other, role, "SELECT"))
@@ -54,6 +56,16 @@ def needs(resolved: ResolvedPolicies) -> Needs:
     usage = {Grant(role, "schema", schema) for role, schema in entered if _people_enter(resolved, schema)}
     taken = {Grant(who, "role", role) for role in policies.class_roles.values() for who in policies.taken_by}
     return Needs(frozenset(privileges), frozenset(sequences | usage | taken))
+
+
+def _limited(resolved: ResolvedPolicies, held: Iterator[Privilege], limit: Columns) -> Iterator[Privilege]:
+    """What of these privileges is on columns of a list. Without a database all but some are none, until a plan."""
+    for privilege in held:
+        known = resolved.catalog.tables.get(privilege.table) if resolved.catalog else None
+        columns = [c.name for c in known.columns if not c.computed] if known else sorted(limit.names)
+        for column in [privilege.column] if privilege.column else columns:
+            if limit.admit(column):
+                yield replace(privilege, column=column)
 
 
 def _as_people_have(resolved: ResolvedPolicies, name: TableName, role: str, privilege: str) -> Iterator[Privilege]:

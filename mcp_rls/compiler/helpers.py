@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from mcp_rls import sql
 from mcp_rls.compiler.expression import SetValues, Token
-from mcp_rls.compiler.model import Claim, ClaimPath
+from mcp_rls.compiler.model import Claim, ClaimPath, Identity
 from mcp_rls.state import SCHEMA, Function, digest
 
 # plpgsql reads a body at its first use in a session, under the session's settings. Nothing that we write depends on
@@ -170,6 +170,16 @@ def value_of(path: ClaimPath) -> str:
     if len(path) == 1:
         return f"(document -> {sql.literal(path[0])})"
     return f"(document #> {path_literal(path)})"
+
+
+def may_name_client(identity: Identity) -> str:
+    """Whether the claims, unread, may name a client: false only where its key stands in them in no way.
+
+    In JSON a key can be written otherwise than letter by letter only with a backslash.
+    """
+    text = "current_setting('request.jwt.claims', true)"
+    keys = dict.fromkeys(["\\", *(path[-1] for path in identity.client)])
+    return "(" + " or ".join(f"strpos({text}, {sql.literal(key)}) > 0" for key in keys) + ")"
 
 
 def text_of(path: ClaimPath) -> str:

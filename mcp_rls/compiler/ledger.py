@@ -52,15 +52,28 @@ TREES = f"""
             where x.grantee <> f.proowner))
   from pg_proc f join pg_namespace n on n.oid = f.pronamespace
   where n.nspname = '{SCHEMA}' and f.prokind = 'f'
+  union all
+  select t.oid, t.tgrelid, format('trigger %s.%s %s', n.nspname, c.relname, t.tgname),
+         concat_ws(' ', 'trigger', case when not exists (
+             with recursive copies as (
+               select t.oid, t.tgenabled
+               union all select s.oid, s.tgenabled from copies join pg_trigger s on s.tgparentid = copies.oid)
+             select from copies where copies.tgenabled not in ('O', 'A')) then 'enabled' else 'disabled' end,
+           'text', md5(concat_ws(' ', t.tgtype, t.tgattr, t.tgfoid, t.tgargs, t.tgqual)))
+  from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+  where starts_with(t.tgname::text, ' mcp_rls: ') and t.tgparentid = 0
 """
 _PRINTED = f"""
 begin
   return query
-  select t.object, case when t.polrelid is null then t.tree else
-           md5(concat_ws(' ', split_part(t.tree, ' using ', 1), 'using', pg_get_expr(p.polqual, p.polrelid),
+  select t.object, case when t.polrelid is null then t.tree
+           when starts_with(t.object, 'trigger ') then
+             md5(concat_ws(' ', split_part(t.tree, ' text ', 1), 'text', pg_get_triggerdef(t.oid)))
+           else md5(concat_ws(' ', split_part(t.tree, ' using ', 1), 'using', pg_get_expr(p.polqual, p.polrelid),
                          'check', pg_get_expr(p.polwithcheck, p.polrelid))) end,
          t.tree
-  from ({TREES}) t left join pg_policy p on p.oid = t.oid and t.polrelid is not null
+  from ({TREES}) t
+  left join pg_policy p on p.oid = t.oid and p.polrelid = t.polrelid and starts_with(t.object, 'policy ')
   where objects is null or t.object = any (objects);
 end
 """

@@ -13,7 +13,7 @@ from itertools import chain, combinations
 
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
-from mcp_rls.compiler import claims, class_roles, helpers, ledger, meaning
+from mcp_rls.compiler import claims, class_roles, guard, helpers, ledger, meaning
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
 from mcp_rls.compiler.model import COMMANDS, Command
@@ -28,6 +28,7 @@ from mcp_rls.state import (
     Privilege,
     State,
     Switches,
+    Trigger,
     policy_name,
 )
 
@@ -38,6 +39,7 @@ CaseOf = Callable[[list[ResolvedRule], list[ResolvedRule]], Case | None]
 def lower(resolved: ResolvedPolicies, actual: State) -> State:
     """The state wanted, given the actual one (for what stays as it is: switches, grants, `as before` policies)."""
     made: list[Policy] = []
+    triggers: list[Trigger] = []
     switches: dict[TableName, Switches] = {}
     entries = 0  # the most that one class has in one ceiling
     for table in resolved.tables:
@@ -47,6 +49,7 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         entries = max([entries, *(len(found) for c in ceilings for found in c.rules.values())])
         made += [_ceiling(resolved, table, c) for c in ceilings]
         made += _closed(resolved, table)
+        triggers += guard.guards(resolved, table)
         if table.people is not None:
             made += _people(resolved, table, ceilings)
         elif _keeps_people(table.table, actual):
@@ -60,8 +63,9 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
     revoked = frozenset(p for p in held if _unwanted(resolved.policies.roles, covered.get(p.table), p))
     return State(
         installed=True,
-        functions={f.signature: f for f in _functions(resolved, made, entries)},
+        functions={f.signature: f for f in [*_functions(resolved, made, entries), *_guards(resolved, triggers)]},
         policies={(p.table, p.name): p for p in made},
+        triggers={(t.table, t.name): t for t in triggers},
         switches=switches,
         privileges=frozenset(p for p in held - revoked if p.role not in theirs) | own.privileges,
         revoked=revoked,
@@ -134,6 +138,10 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
     text = " ".join([*(f"{p.using} {p.check}" for p in made), *(s.definition for s in sets), gate.definition])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
     return [*ledger.STATIC, gate, *called]
+
+
+def _guards(resolved: ResolvedPolicies, triggers: list[Trigger]) -> Iterable[Function]:
+    return [f for f in guard.functions(resolved.policies) if any(f"{f.name}(" in t.definition for t in triggers)]
 
 
 # --- ceilings ---------------------------------------------------------------------------------------------------------

@@ -103,11 +103,27 @@ class NamedSet:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """The columns that a rule is limited to: `names`, or with `excluded` all others."""
+
+    names: frozenset[str]
+    excluded: bool = False
+    span: Span = field(default=Span(), compare=False)
+
+    def admit(self, name: str) -> bool:
+        return (name in self.names) is not self.excluded
+
+    def __str__(self) -> str:
+        return ("all columns but " if self.excluded else "only ") + ", ".join(sorted(self.names))
+
+
+@dataclass(frozen=True)
 class Rule:
     """`who` may `commands`. People rules have empty `who` and `scopes`.
 
     For SELECT and DELETE `rows` filters (None: every row). For INSERT the new row must meet `check`, else `rows`.
-    For UPDATE the old row must meet `rows` and the new one `check`, which defaults to `rows`.
+    For UPDATE the old row must meet `rows` and the new one `check`, which defaults to `rows`, and the statement may set
+    no other `columns` than these (None: any).
     """
 
     commands: frozenset[Command]
@@ -116,6 +132,7 @@ class Rule:
     rows: Condition | None = None
     check: Condition | None = None
     span: Span = Span()
+    columns: Columns | None = None
 
     def new_row(self) -> Condition | None:
         """What a row made by INSERT or UPDATE must meet."""
@@ -130,6 +147,8 @@ class Rule:
             parts.append(f'rows "{self.rows.text}"')
         if self.check is not None:
             parts.append(f'check "{self.check.text}"')
+        if self.columns is not None:
+            parts.append(f"columns {self.columns}")
         return f"{self.span}: {', '.join(parts)}"
 
 
@@ -192,3 +211,10 @@ class PolicySet:
         if rules.clients == "read_as_person":
             return (Rule(frozenset({"select"}), who=tuple(self.classes), span=rules.span),)
         return rules.clients
+
+    def held_to(self, table: TableName, class_name: str | None) -> tuple[Columns, ...]:
+        """The lists of columns that an update by a client of the class (None: by people themselves) is held to."""
+        listed = self.tables.get(table)
+        people = listed.people if listed is not None and not isinstance(listed.people, str) else ()
+        mine = (*people, *(rule for rule in self.client_rules(table) if class_name in rule.who))
+        return tuple(dict.fromkeys(r.columns for r in mine if "update" in r.commands and r.columns is not None))

@@ -15,7 +15,8 @@ from mcp_rls.catalog import Catalog, Table, TableName
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import reason
 from mcp_rls.compiler.absence import authored_absence
-from mcp_rls.compiler.model import Command, Condition, PolicySet, Rule, TableRules
+from mcp_rls.compiler.columns import check_columns
+from mcp_rls.compiler.model import Columns, Command, Condition, PolicySet, Rule, TableRules
 from mcp_rls.compiler.predicate import parse
 from mcp_rls.compiler.raw import Names, split_tokens
 from mcp_rls.compiler.roles import bound_to_shared, check_roles
@@ -35,6 +36,7 @@ class ResolvedRule:
     rows: e.Expr
     new_row: e.Expr
     span: Span
+    columns: Columns | None = None  # that an UPDATE may set; None: any
 
     def place(self) -> str:
         return place(self.span)
@@ -199,7 +201,9 @@ class _Resolver:
             self.diagnostics.note("client-in-people-rule", message, rule.span)
         if rule.who and not rule.scopes and rule.span not in self.as_person:
             self.diagnostics.note("rule-without-scope", "this rule needs no scope", rule.span)
-        return ResolvedRule(rule.commands, rule.who, frozenset(rule.scopes), rows, check, rule.span)
+        if facts is not None:
+            check_columns(rule, facts, self.diagnostics)
+        return ResolvedRule(rule.commands, rule.who, frozenset(rule.scopes), rows, check, rule.span, rule.columns)
 
     def _names_client(self, expr: e.Expr) -> bool:
         """Whether it reads token.client, by itself or through a set."""

@@ -1,6 +1,7 @@
 """mcp_rls.suspend and mcp_rls.resume: a migration's way past the policies that stand on a column, without opening it.
 
-PostgreSQL refuses to change the type of a column, or to drop it, while a policy of any table reads it. So:
+PostgreSQL refuses to change the type of a column, or to drop it, while a policy of any table reads it, or a guard of
+columns watches it. So:
 
     select mcp_rls.suspend('public.tickets');     -- several: suspend('public.tickets', 'public.comments')
     alter table public.tickets alter column number type bigint;
@@ -47,6 +48,17 @@ _COLUMNS = """(select jsonb_object_agg(concat(d.refobjid::regclass, ' ', a.attna
                else format_type(a.atttypid, null) end)
              from pg_depend d join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
              where d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_class'::regclass)"""
+
+# The columns that the trigger `t` watches, in order; and, of such a list, what stands in its definition.
+_WATCHED = """array(select a.attname::text from unnest(t.tgattr::int2[]) with ordinality w(number, position)
+             join pg_attribute a on a.attrelid = t.tgrelid and a.attnum = w.number order by w.position)"""
+_LIST = "(select string_agg(quote_ident(w.name), ', ' order by w.position) from unnest(policy.watched)"
+_LIST += " with ordinality w(name, position))"
+_STILL_THERE = (
+    _LIST[:-1]
+    + """ where exists (
+        select from pg_attribute a where a.attrelid = held.relation and a.attname = w.name and not a.attisdropped))"""
+)
 
 # What reads a suspended table would find nothing in it, and "no such row" can open: so it is closed as well. The notes
 # are rows of the manifest, for who may write those has them carried out.
@@ -101,13 +113,25 @@ begin
       'comment', obj_description(p.oid, 'pg_policy'), 'columns', {_COLUMNS}, 'entry', e.entry)), '[]')
     from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
     left join known e on e.object = format('policy %s.%s %s', n.nspname, c.relname, p.polname)
-    where p.polrelid = s.relation and p.polname <> '{SUSPENDED}'))
+    where p.polrelid = s.relation and p.polname <> '{SUSPENDED}'), 'triggers', (
+    select coalesce(jsonb_agg(jsonb_build_object('name', t.tgname, 'definition', pg_get_triggerdef(t.oid), 'watched',
+      {_WATCHED}, 'comment', obj_description(t.oid, 'pg_trigger'), 'entry', e.entry)), '[]')
+    from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+    left join known e on e.object = format('trigger %s.%s %s', n.nspname, c.relname, t.tgname)
+    where t.tgrelid = s.relation and t.tgparentid = 0 and starts_with(t.tgname::text, ' {PREFIX}')))
   from unnest(shut::oid[]) s(relation);
   for policy in
     select p.polname, p.polrelid::regclass as relation from pg_policy p
     where p.polrelid = any (shut) and p.polname <> '{SUSPENDED}'
   loop
     execute format('drop policy %I on %s', policy.polname, policy.relation);
+  end loop;
+  -- a trigger of ours stands on the columns that it watches, as a policy on those that it reads
+  for policy in
+    select t.tgname, t.tgrelid::regclass as relation from pg_trigger t
+    where t.tgrelid = any (shut) and t.tgparentid = 0 and starts_with(t.tgname::text, ' {PREFIX}')
+  loop
+    execute format('drop trigger %I on %s', policy.tgname, policy.relation);
   end loop;
 end
 """
@@ -122,7 +146,8 @@ begin
   {_ALONE}
   for held in
     -- a table may have been renamed since, or restored elsewhere
-    select substr(m.object, 11) as name, m.facts ->> 'oid' as oid, m.facts -> 'policies' as policies, (
+    select substr(m.object, 11) as name, m.facts ->> 'oid' as oid, m.facts -> 'policies' as policies,
+      m.facts -> 'triggers' as triggers, (
       select s.polrelid::regclass from pg_policy s where s.polname = '{SUSPENDED}'
         and (s.polrelid::text = m.facts ->> 'oid' or s.polrelid::regclass::text = substr(m.object, 11))
       order by s.polrelid::text <> m.facts ->> 'oid' limit 1) as relation
@@ -162,6 +187,19 @@ begin
         delete from {SCHEMA}.manifest m where m.object = policy.entry ->> 'object';  -- the next plan writes it
       else entries := entries || coalesce(policy.entry, '[]');
       end if;
+    end loop;
+    for policy in
+      select x.* from jsonb_to_recordset(held.triggers) x(name text, definition text, watched text[], comment text,
+        entry jsonb)
+      where not exists (select from pg_trigger t where t.tgrelid = held.relation and t.tgname = x.name)
+    loop
+      -- of columns that are gone there is nothing to watch
+      continue when policy.watched <> '{{}}' and {_STILL_THERE} is null;
+      execute replace(policy.definition, format(' OF %s ON ', {_LIST}), format(' OF %s ON ', {_STILL_THERE}));
+      if policy.comment <> '' then
+        execute format('comment on trigger %I on %s is %L', policy.name, held.relation, policy.comment);
+      end if;
+      entries := entries || coalesce(policy.entry, '[]');
     end loop;
     execute format('drop policy %I on %s', '{SUSPENDED}', held.relation);
   end loop;

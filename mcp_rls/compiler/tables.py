@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mcp_rls.catalog import TableName
+from mcp_rls.compiler.columns import columns
 from mcp_rls.compiler.identity import condition, table_name, user_writable
 from mcp_rls.compiler.model import NamedSet, Rule, TableRules
 from mcp_rls.compiler.schema import CLAIM_TYPE_ALIASES, SET_NAME, ClientRule, PeopleRule, TableEntry
@@ -108,13 +109,11 @@ def _rule(draft: Draft, entry: PeopleRule | ClientRule, path: tuple[Key, ...]) -
         _known_classes(draft, entry.who or [], path)
         _known_scopes(draft, entry.scope or [], path)
     _conditions_fit(draft, entry, path)
-    if entry.columns is not None:
-        message = "limiting a rule to columns isn't supported yet"
-        draft.key_error("not-yet", message, (*path, "columns"), "grant the columns by hand, or use a view")
     raw = entry.sql is not None
     rows = condition(draft, entry.sql if raw else entry.rows, (*path, "sql" if raw else "rows"), raw)
     check = condition(draft, entry.check, (*path, "check"))
-    return Rule(frozenset(entry.allow or ()), who, scopes, rows, check, draft.document.span(*path))
+    limit = columns(draft, entry, path)
+    return Rule(frozenset(entry.allow or ()), who, scopes, rows, check, draft.document.span(*path), limit)
 
 
 def _known_classes(draft: Draft, names: list[str], path: tuple[Key, ...]) -> None:

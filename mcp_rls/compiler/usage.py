@@ -176,7 +176,7 @@ def _update_mix(draft: Draft, rules: TableRules) -> None:
     """PostgreSQL asks the old row of one rule and the new row of another: what they admit must be one thing."""
     for side in (rules.clients, rules.people):
         updates = [rule for rule in side if "update" in rule.commands] if not isinstance(side, str) else []
-        new_rows = [_normal(rule.new_row()) for rule in updates]
+        new_rows = [(_normal(rule.new_row()), rule.columns) for rule in updates]
         firsts: dict[str, int] = {}
         mixed: dict[tuple[int, int], list[str]] = {}
         for index, rule in enumerate(updates):
@@ -190,6 +190,14 @@ def _update_mix(draft: Draft, rules: TableRules) -> None:
 
 
 def _mixed(draft: Draft, rules: TableRules, first: Rule, rule: Rule, who: str) -> None:
+    if first.columns != rule.columns:
+        message = (
+            f'{who} two update rules of "{rules.table}" with different columns, here and on line {first.span.line}: '
+            "so a row of one could get what the other lets through"
+        )
+        hint = 'give both the same "columns"; nothing can tell by which of them a row was let through'
+        draft.diagnostics.error("update-rules-mix", message, rule.span, hint)
+        return
     message = (
         f'{who} two update rules of "{rules.table}" with different new rows, here and on line '
         f"{first.span.line}: so {_row(first.rows)} could become {_row(rule.new_row())}, "

@@ -14,11 +14,12 @@ from psycopg.rows import dict_row
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function, Role, Table, TableName
 from mcp_rls.compiler.helpers import json_text
-from mcp_rls.state import PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches
+from mcp_rls.database.triggers import OUR_TRIGGERS, our_trigger
+from mcp_rls.state import PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches, Trigger
 from mcp_rls.state import Function as OurFunction
 
 Row = Mapping[str, Any]
-Ours = TypeVar("Ours", Policy, OurFunction)
+Ours = TypeVar("Ours", Policy, OurFunction, Trigger)
 
 # Expressions are printed with this path, so that every name outside pg_catalog comes out qualified.
 _PIN = "set local search_path = pg_catalog"
@@ -36,7 +37,7 @@ select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, c
         where i.indrelid = c.oid and i.indisvalid) as indexed,
        (select array_agg(array[t.tgname::text, fn.nspname || '.' || f.proname] order by t.tgname) from pg_trigger t
         join pg_proc f on f.oid = t.tgfoid join pg_namespace fn on fn.oid = f.pronamespace
-        where t.tgrelid = c.oid and not t.tgisinternal and fn.nspname <> 'pg_catalog') as triggers,
+        where t.tgrelid = c.oid and not t.tgisinternal and fn.nspname not in ('pg_catalog', 'mcp_rls')) as triggers,
        (select array_agg(distinct array[sn.nspname::text, s.relname::text]) from pg_attrdef d
         join pg_depend k on k.classid = 'pg_attrdef'::regclass and k.objid = d.oid
         join pg_class s on k.refclassid = 'pg_class'::regclass and s.oid = k.refobjid and s.relkind = 'S'
@@ -50,6 +51,7 @@ where c.relkind in ('r', 'p', 'v', 'm', 'f') and {_USER_SCHEMA}
 _COLUMNS = f"""
 select a.attrelid as oid, a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
        a.atthasdef or a.attidentity <> '' as has_default, a.attgenerated <> '' or a.attidentity = 'a' as generated,
+       a.attgenerated <> '' as computed,
        format_type(coalesce(nullif(t.typbasetype, 0), t.oid), null) as base_type,
        t.typtype = 'b' and t.typcategory <> 'A' and t.typnamespace <> 'pg_catalog'::regnamespace as own_operators
 from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
@@ -160,7 +162,7 @@ select u.rolname, 'role', r.rolname, ''
 from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member
 where coalesce((to_jsonb(m) ->> 'set_option')::boolean, true) and r.rolname = any ({roles})
 """
-_KEPT = ("policy ", "function ", "privilege ", "class role ", "grant ")  # what the manifest keeps for plans
+_KEPT = ("policy ", "function ", "trigger ", "privilege ", "class role ", "grant ")  # what the manifest keeps for plans
 _KINDS = {"r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table"}
 _COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
 _ACTIONS = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
@@ -305,6 +307,7 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         token_roles |= classes
         held = _rows(conn, _GRANTS.format(roles=sql.array(tuple(sorted(classes))))) if classes else []
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES)
+        triggers = _rows(conn, OUR_TRIGGERS)
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {
@@ -327,6 +330,7 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         installed=installed,
         functions={f.signature: known(f) for f in map(_our_function, functions)},
         policies={(p.table, p.name): known(p) for p in ours},
+        triggers={(t.table, t.name): known(t) for t in (our_trigger(everything, row) for row in triggers)},
         switches={n: Switches(n, t["row_security"], t["force"]) for t in tables if (n := names.get(t["oid"]))},
         privileges=frozenset(
             Privilege(TableName(p["schema"], p["name"]), p["role"], p["privilege"], p["column"], p["grantable"])

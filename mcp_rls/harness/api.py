@@ -12,6 +12,7 @@ from mcp_rls.compiler.model import Command
 from mcp_rls.diagnostics import nearest
 from mcp_rls.harness import rows, trials
 from mcp_rls.harness.clients import enter
+from mcp_rls.harness.columns import column_twin
 from mcp_rls.harness.keys import KeyReader
 from mcp_rls.harness.message import compose, token_facts
 from mcp_rls.harness.observe import Key, Observation
@@ -222,9 +223,9 @@ class Attempt:
         scene = Scene(self._scene.table, self._scene.there, expected, self._scene.matched, self._scene.brought)
         finding = judge(case, self.observation, scene)
         self._assert(finding, str(expectation))
-        if case.where:
+        if case.where or case.command == "update":
             enter(self._stage, self._bearer.spec)
-            twin = blind_twin(self._stage, case, scene)
+            twin = blind_twin(self._stage, case, scene) or column_twin(self._stage, case, scene)
             self._assert(twin[0] if twin else finding, str(expectation))
 
     def _assert(self, finding: Finding, expected: str) -> None:

@@ -17,6 +17,7 @@ from mcp_rls import sql
 from mcp_rls.catalog import Column, Table
 from mcp_rls.compiler.model import COMMANDS, Command, PolicySet
 from mcp_rls.harness import rows, trials
+from mcp_rls.harness.columns import admitted
 from mcp_rls.harness.facts import Reach, RoleFacts
 from mcp_rls.harness.observe import Key, Observation, Outcome
 from mcp_rls.harness.stage import Stage
@@ -160,14 +161,16 @@ class Cells:
         return self._unless_errored(errors[0] if errors else last)
 
     def _settable(self) -> Column | None:
-        """A column for UPDATE to set: one that the role may set, rather no key, no reference and no person."""
+        """A column for UPDATE to set: one that role and rule let it set, rather no key, no reference and no person."""
         referring = {c for key in self.table.foreign_keys for c in key.columns}
         open_ = [c for c in self.table.columns if not c.generated]
 
-        def cost(column: Column) -> tuple[bool, bool, bool]:
+        mine = self.reach.update & admitted(self.stage.policies, self.table, self.bearer.class_name)
+
+        def cost(column: Column) -> tuple[bool, bool, bool, bool]:
             name = column.name
             special = name in referring or name in self.person_columns
-            return (name not in self.reach.update, name in self.table.primary_key, special)
+            return (name not in self.reach.update, name not in mine, name in self.table.primary_key, special)
 
         return min(open_, key=cost, default=None)
 

@@ -11,6 +11,7 @@ import psycopg
 from mcp_rls.catalog import Table
 from mcp_rls.compiler.model import Command
 from mcp_rls.harness.session import one_line
+from mcp_rls.state import PREFIX
 
 Key = tuple[str, ...]  # the primary key as PostgreSQL prints it; without one, table and place of the row
 
@@ -102,7 +103,7 @@ def of_error(command: Command, statement: str, error: psycopg.Error, table: Tabl
     state, message = error.sqlstate or "", one_line(error)
     outcome, policy, constraint = Outcome.ERRORED, "", ""
     if state == "42501":
-        outcome, policy = _refusal(error.diag.source_function, message, table)
+        outcome, policy = _guarded(error, table) or _refusal(error.diag.source_function, message, table)
     elif state.startswith("23"):
         constraint = error.diag.constraint_name or error.diag.column_name or "not null"
     return Observation(
@@ -115,6 +116,13 @@ def of_error(command: Command, statement: str, error: psycopg.Error, table: Tabl
         early=error.diag.source_function in _EARLY,
         policy=policy,
     )
+
+
+def _guarded(error: psycopg.Error, table: Table) -> tuple[Outcome, str] | None:
+    """The refusal by a trigger of ours that guards columns of this table: it gives its own name as a constraint's."""
+    name, mine = error.diag.constraint_name or "", {table.name.name, *(parent.name for parent in table.parents)}
+    ours = error.diag.source_function == "exec_stmt_raise" and name.startswith(PREFIX)
+    return (Outcome.REFUSED_BY_POLICY, name) if ours and error.diag.table_name in mine else None
 
 
 def _refusal(function: str | None, message: str, table: Table) -> tuple[Outcome, str]:

@@ -17,6 +17,7 @@ from mcp_rls.harness import rows, trials
 from mcp_rls.harness.cells import CellOutcome, Cells, Freed, closed_by_catalog, person_columns, witness_values
 from mcp_rls.harness.check import check_suite
 from mcp_rls.harness.clients import enter
+from mcp_rls.harness.columns import column_twin
 from mcp_rls.harness.keys import KeyReader
 from mcp_rls.harness.message import compose, untried
 from mcp_rls.harness.observe import Key
@@ -150,8 +151,9 @@ class Runner:
         if finding.headline and performed.new:
             finding = replace(finding, new=performed.new[0].data)
         outcome = CellOutcome(case.command, finding, performed.observation)
-        if finding.verdict is Verdict.PASSED and (twin := blind_twin(self.stage, case, scene)):
-            outcome = CellOutcome(case.command, *twin)
+        if finding.verdict is Verdict.PASSED:
+            twin = blind_twin(self.stage, case, scene) or column_twin(self.stage, case, scene)
+            outcome = CellOutcome(case.command, *twin) if twin else outcome
         return outcome
 
     # --- cells ---

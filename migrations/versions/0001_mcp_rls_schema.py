@@ -126,8 +126,10 @@ def upgrade() -> None:
     as $mcp_rls$
     begin
       return query
-      select t.object, case when t.polrelid is null then t.tree else
-               md5(concat_ws(' ', split_part(t.tree, ' using ', 1), 'using', pg_get_expr(p.polqual, p.polrelid),
+      select t.object, case when t.polrelid is null then t.tree
+               when starts_with(t.object, 'trigger ') then
+                 md5(concat_ws(' ', split_part(t.tree, ' text ', 1), 'text', pg_get_triggerdef(t.oid)))
+               else md5(concat_ws(' ', split_part(t.tree, ' using ', 1), 'using', pg_get_expr(p.polqual, p.polrelid),
                              'check', pg_get_expr(p.polwithcheck, p.polrelid))) end,
              t.tree
       from (
@@ -147,7 +149,18 @@ def upgrade() -> None:
                 where x.grantee <> f.proowner))
       from pg_proc f join pg_namespace n on n.oid = f.pronamespace
       where n.nspname = 'mcp_rls' and f.prokind = 'f'
-    ) t left join pg_policy p on p.oid = t.oid and t.polrelid is not null
+      union all
+      select t.oid, t.tgrelid, format('trigger %s.%s %s', n.nspname, c.relname, t.tgname),
+             concat_ws(' ', 'trigger', case when not exists (
+                 with recursive copies as (
+                   select t.oid, t.tgenabled
+                   union all select s.oid, s.tgenabled from copies join pg_trigger s on s.tgparentid = copies.oid)
+                 select from copies where copies.tgenabled not in ('O', 'A')) then 'enabled' else 'disabled' end,
+               'text', md5(concat_ws(' ', t.tgtype, t.tgattr, t.tgfoid, t.tgargs, t.tgqual)))
+      from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+      where starts_with(t.tgname::text, ' mcp_rls: ') and t.tgparentid = 0
+    ) t
+      left join pg_policy p on p.oid = t.oid and p.polrelid = t.polrelid and starts_with(t.object, 'policy ')
       where objects is null or t.object = any (objects);
     end
     $mcp_rls$;
@@ -186,7 +199,8 @@ def upgrade() -> None:
       perform pg_advisory_xact_lock(hashtext('mcp_rls.apply'));
       for held in
         -- a table may have been renamed since, or restored elsewhere
-        select substr(m.object, 11) as name, m.facts ->> 'oid' as oid, m.facts -> 'policies' as policies, (
+        select substr(m.object, 11) as name, m.facts ->> 'oid' as oid, m.facts -> 'policies' as policies,
+          m.facts -> 'triggers' as triggers, (
           select s.polrelid::regclass from pg_policy s where s.polname = 'mcp_rls: suspended'
             and (s.polrelid::text = m.facts ->> 'oid' or s.polrelid::regclass::text = substr(m.object, 11))
           order by s.polrelid::text <> m.facts ->> 'oid' limit 1) as relation
@@ -231,6 +245,21 @@ def upgrade() -> None:
             delete from mcp_rls.manifest m where m.object = policy.entry ->> 'object';  -- the next plan writes it
           else entries := entries || coalesce(policy.entry, '[]');
           end if;
+        end loop;
+        for policy in
+          select x.* from jsonb_to_recordset(held.triggers) x(name text, definition text, watched text[], comment text,
+            entry jsonb)
+          where not exists (select from pg_trigger t where t.tgrelid = held.relation and t.tgname = x.name)
+        loop
+          -- of columns that are gone there is nothing to watch
+          continue when policy.watched <> '{}' and (select string_agg(quote_ident(w.name), ', ' order by w.position) from unnest(policy.watched) with ordinality w(name, position) where exists (
+            select from pg_attribute a where a.attrelid = held.relation and a.attname = w.name and not a.attisdropped)) is null;
+          execute replace(policy.definition, format(' OF %s ON ', (select string_agg(quote_ident(w.name), ', ' order by w.position) from unnest(policy.watched) with ordinality w(name, position))), format(' OF %s ON ', (select string_agg(quote_ident(w.name), ', ' order by w.position) from unnest(policy.watched) with ordinality w(name, position) where exists (
+            select from pg_attribute a where a.attrelid = held.relation and a.attname = w.name and not a.attisdropped))));
+          if policy.comment <> '' then
+            execute format('comment on trigger %I on %s is %L', policy.name, held.relation, policy.comment);
+          end if;
+          entries := entries || coalesce(policy.entry, '[]');
         end loop;
         execute format('drop policy %I on %s', 'mcp_rls: suspended', held.relation);
       end loop;
@@ -303,7 +332,13 @@ def upgrade() -> None:
                  where d.classid = 'pg_policy'::regclass and d.objid = p.oid and d.refclassid = 'pg_class'::regclass), 'entry', e.entry)), '[]')
         from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
         left join known e on e.object = format('policy %s.%s %s', n.nspname, c.relname, p.polname)
-        where p.polrelid = s.relation and p.polname <> 'mcp_rls: suspended'))
+        where p.polrelid = s.relation and p.polname <> 'mcp_rls: suspended'), 'triggers', (
+        select coalesce(jsonb_agg(jsonb_build_object('name', t.tgname, 'definition', pg_get_triggerdef(t.oid), 'watched',
+          array(select a.attname::text from unnest(t.tgattr::int2[]) with ordinality w(number, position)
+                 join pg_attribute a on a.attrelid = t.tgrelid and a.attnum = w.number order by w.position), 'comment', obj_description(t.oid, 'pg_trigger'), 'entry', e.entry)), '[]')
+        from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+        left join known e on e.object = format('trigger %s.%s %s', n.nspname, c.relname, t.tgname)
+        where t.tgrelid = s.relation and t.tgparentid = 0 and starts_with(t.tgname::text, ' mcp_rls: ')))
       from unnest(shut::oid[]) s(relation);
       for policy in
         select p.polname, p.polrelid::regclass as relation from pg_policy p
@@ -311,10 +346,17 @@ def upgrade() -> None:
       loop
         execute format('drop policy %I on %s', policy.polname, policy.relation);
       end loop;
+      -- a trigger of ours stands on the columns that it watches, as a policy on those that it reads
+      for policy in
+        select t.tgname, t.tgrelid::regclass as relation from pg_trigger t
+        where t.tgrelid = any (shut) and t.tgparentid = 0 and starts_with(t.tgname::text, ' mcp_rls: ')
+      loop
+        execute format('drop trigger %I on %s', policy.tgname, policy.relation);
+      end loop;
     end
     $mcp_rls$;
     revoke all on function mcp_rls.suspend(regclass[]) from public;
-    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "402a817e43ecb7fafa79bde1bbe89e11", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "6791f395ee06f6faa01efd6a7e2d6bc7", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "be49ceb9d6ce3c4da552581abed53dd5", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "771a19f3f46d8418b1215a7fe97b351a", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "564b05c596887e3d9f673dadac70d042", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
+    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "402a817e43ecb7fafa79bde1bbe89e11", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "cab811820a17edd72a34ef4175426aa4", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "be49ceb9d6ce3c4da552581abed53dd5", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "e12c2cb4f8b5845c4736f7808f390427", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "bf8576f1c7d3d473b50fef27139350df", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
     perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls1$"""
     op.execute(sa.text(policies.replace("\n    ", "\n").replace(":", r"\:")))  # verbatim
 

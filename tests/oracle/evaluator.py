@@ -14,7 +14,7 @@ from . import claims
 from .expressions import Expr, Row, Scope, Value
 from .world import ANON, AppPolicy, ClientClass, Consent, Rule, Table, Token, World
 
-Outcome = Literal["allowed", "hidden", "policy"]
+Outcome = Literal["allowed", "hidden", "policy", "columns"]
 Kind = Literal["direct", "nobody", "client", "closed"]
 
 
@@ -236,10 +236,22 @@ class Session:
         seen = not returning or self._passes(table, "select", row)
         return "allowed" if seen and self._passes(table, "insert", row, new=True) else "policy"
 
-    def update(self, table: Table, old: Row, new: Row, reads: bool) -> Outcome:
-        """`reads`: the statement reads a column (WHERE, RETURNING), so that the policies for SELECT hold too."""
+    def _may_set(self, table: Table, names: Iterable[str]) -> bool:
+        """Whether the rules of people, and those of the class, let an update name these columns."""
+        rules = [] if isinstance(table.people, str) else list(table.people)
+        rules += [] if self.unlimited else self._open_rules(table, "update")
+        limits = {rule.columns for rule in rules if "update" in rule.commands}
+        return all(limit is None or limit.admit(names) for limit in limits)
+
+    def update(self, table: Table, old: Row, new: Row, reads: bool, sets: Iterable[str] = ()) -> Outcome:
+        """`reads`: the statement reads a column (WHERE, RETURNING), so that the policies for SELECT hold too.
+
+        `sets`: the columns that it names, changed or not. They are asked about after the old row, before the new one.
+        """
         if not self._passes(table, "update", old) or (reads and not self.visible(table, old)):
             return "hidden"
+        if not self._may_set(table, sets):
+            return "columns"
         seen = not reads or self._passes(table, "select", new)
         return "allowed" if seen and self._passes(table, "update", new, new=True) else "policy"
 
@@ -247,11 +259,13 @@ class Session:
         passes = self._passes(table, "delete", row) and (not reads or self.visible(table, row))
         return "allowed" if passes else "hidden"
 
-    def upsert(self, table: Table, row: Row, old: Row, new: Row) -> Outcome:
+    def upsert(self, table: Table, row: Row, old: Row, new: Row, sets: Iterable[str] = ()) -> Outcome:
         """INSERT ... ON CONFLICT (key) DO UPDATE that meets `old`: every check of both commands, none is silent."""
         inserted = self.insert(table, row, returning=True)
-        updated = self.update(table, old, new, reads=True)
-        return "allowed" if (inserted, updated) == ("allowed", "allowed") else "policy"
+        updated = self.update(table, old, new, reads=True, sets=sets)
+        if inserted == "allowed" and updated in ("allowed", "columns"):
+            return updated
+        return "policy"
 
 
 def _consented_words(rows: Iterable[Row], column: str) -> set[str]:

@@ -102,7 +102,11 @@ def _rule(rule: Rule) -> dict[str, Any]:
         parts = {"who": _bare(rule.who)} | parts
     if rule.scopes:
         parts["scope"] = _bare(rule.scopes)
-    return parts | _optional("sql" if rule.raw else "rows", rule.rows) | _optional("check", rule.check)
+    parts |= _optional("sql" if rule.raw else "rows", rule.rows) | _optional("check", rule.check)
+    if rule.columns:
+        names = list(rule.columns.names)
+        parts["columns"] = {"except": names} if rule.columns.excluded else names
+    return parts
 
 
 def _bare(names: tuple[str, ...]) -> str | list[str]:

@@ -9,7 +9,7 @@ from .app import Base, names_of, random_row
 from .choices import Choices
 from .conditions import DOMAIN, Names, condition
 from .expressions import BY_ABSENCE, And, Col, Compare, Expr, InSet, Not, Or, Select, TokenValue, Value
-from .world import COMMANDS, AppPolicy, Change, NamedSet, Rule, Table, World
+from .world import COMMANDS, AppPolicy, Change, Columns, NamedSet, Rule, Table, World
 
 
 def whole_tables(tables: list[Table]) -> frozenset[str]:
@@ -61,7 +61,7 @@ def _people_rules(c: Choices, base: Base, table: Table, sets: Mapping[str, Named
     return (
         wide,
         Rule(("insert",), check=Or((mine, condition(c, names, 1)))),
-        Rule(("update",), rows=mine, check=check),
+        Rule(("update",), rows=mine, check=check, columns=_columns(c, table) if c.chance(35) else None),
     )
 
 
@@ -81,7 +81,28 @@ def _client_rules(
     for _ in range(c.number(2, 3)):
         commands = c.pick(writes)
         rules.append(_client_rule(c, base, names, commands, classes if commands == ("insert",) else readers, 70))
-    return _one_check(rules)
+    return _limited(c, table, _one_check(rules)) if c.chance(30) else _one_check(rules)
+
+
+def _columns(c: Choices, table: Table) -> Columns:
+    """Some columns, or all but some; one at least may be set."""
+    names = tuple(column.name for column in table.columns)
+    return Columns(c.some(names, 1, len(names) - 1), c.chance(35))
+
+
+def _limited(c: Choices, table: Table, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """The rules with those for update apart, held to columns: one list, or none, for all that a class may update."""
+    lists = (_columns(c, table), *((_columns(c, table), None) if c.chance(50) else ()))
+    of_class = {name: c.pick(lists) for rule in rules for name in rule.who}
+    found = []
+    for rule in rules:
+        others = tuple(command for command in rule.commands if command != "update")
+        if others:
+            found.append(replace(rule, commands=others, check=rule.check if "insert" in others else None))
+        for limit in dict.fromkeys(of_class[name] for name in rule.who) if "update" in rule.commands else ():
+            who = tuple(name for name in rule.who if of_class[name] == limit)
+            found.append(replace(rule, commands=("update",), who=who, columns=limit))
+    return tuple(found)
 
 
 def _client_rule(

@@ -50,6 +50,7 @@ begin
                 when state = 'ORCL0' then message
                 when state = '42501' and message like 'new row violates row-level security policy%' then 'policy'
                 when state = '42501' and message like 'permission denied for table%' then 'grant'
+                when state = '42501' and message like 'mcp_rls: % columns%: an update may set %' then 'columns'
                 when state like '23%' then 'constraint'
                 else 'error ' || state || ' ' || message end;
         end;
@@ -81,6 +82,7 @@ class Check:
     look: str  # '' for SELECT: the statement answers itself
     target: int
     weight: int = 1
+    sets: tuple[str, ...] = ()  # columns that an UPDATE names
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def installed(connection: Connection, world: World, installer: Installer = produ
         connection.execute(_SKIP)
         for table in world.tables:
             connection.execute(
-                f"create trigger only_the_target before update on {named(table.name)} for each row"
+                f'create trigger "  only the target" before update on {named(table.name)} for each row'
                 " when (old.id <> current_setting('oracle.target')::integer) execute function oracle.skip()"
             )
         yield
@@ -237,9 +239,10 @@ def _updates(table: Table, name: str, changed: str) -> Iterator[Check]:
         for row in table.rows:
             key = _key(row)
             new = {**row, **change.values}
-            yield Check("update", table.name, new, f"update {name} set {assigned}", changed, key)
+            sets = tuple(change.values)
+            yield Check("update", table.name, new, f"update {name} set {assigned}", changed, key, sets=sets)
             where = f"update {name} set {assigned} where id = {key}"
-            yield Check("update where", table.name, new, where, changed, key)
+            yield Check("update where", table.name, new, where, changed, key, sets=sets)
 
 
 def _inserts(table: Table, name: str, changed: str) -> Iterator[Check]:
@@ -253,7 +256,8 @@ def _inserts(table: Table, name: str, changed: str) -> Iterator[Check]:
             met = {**row, "id": old["id"]}
             assigned = assignments(table, table.changes[0].values)
             upsert = f"{insert(table, met)} on conflict (id) do update set {assigned}"
-            yield Check("upsert", table.name, met, upsert, changed, _key(old))
+            sets = tuple(table.changes[0].values)
+            yield Check("upsert", table.name, met, upsert, changed, _key(old), sets=sets)
 
 
 def _key(row: Row) -> int:
@@ -297,15 +301,15 @@ def _expected_write(session: Session, table: Table, check: Check) -> str:
         old = next(row for row in table.rows if row["id"] == key)
         if check.command == "upsert":
             new = {**old, **table.changes[0].values}
-            outcome = session.upsert(table, check.row, old, new)
+            outcome = session.upsert(table, check.row, old, new, check.sets)
             if outcome == "allowed" and _null_where_none_may_be(table, new):
                 return "constraint"
             return _keys([old]) if outcome == "allowed" else outcome
-        outcome = session.update(table, old, check.row, check.command == "update where")
+        outcome = session.update(table, old, check.row, check.command == "update where", check.sets)
     if outcome == "allowed":
         broken = _constraint(table, check.row) if not check.target else _null_where_none_may_be(table, check.row)
         return "constraint" if broken else _keys([check.row])
-    return "policy" if outcome == "policy" else "{}"
+    return outcome if outcome in ("policy", "columns") else "{}"
 
 
 def _constraint(table: Table, row: Row) -> bool:

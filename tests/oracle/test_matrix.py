@@ -27,7 +27,7 @@ def told(connection: Connection, world: World) -> Matrix | None:
     try:
         with installed(connection, world):
             for table in world.tables:
-                connection.execute(f'drop trigger only_the_target on app."{table.name}"'.encode())
+                connection.execute(f'drop trigger "  only the target" on app."{table.name}"'.encode())
             policies, _ = read_policies("policies.yaml", policy_file(world))
             assert policies is not None
             return run_matrix(connection, policies, Options(full=True))

@@ -19,7 +19,7 @@ from .evaluator import Session
 from .expressions import BY_ABSENCE, And, Col, Compare, Lit, OwnRow, Select
 from .run import Connection, Refused, installed, judge, prepare, product
 from .tokens import DOCUMENTS
-from .world import AppPolicy, Change, ClientClass, Column, Rule, Table, Token, World
+from .world import AppPolicy, Change, ClientClass, Column, Columns, Rule, Table, Token, World
 
 pytestmark = pytest.mark.postgres
 
@@ -96,7 +96,25 @@ def our_policies(connection: Connection) -> list[tuple[str, str]]:
     return [(str(table), str(policy)) for table, policy in found]
 
 
-def disagreements(connection: Connection, *statements: str) -> int:
+def held() -> World:
+    """The world by hand, with updates of clients, and of people where rules are theirs, held to columns."""
+
+    def limited(rules: str | tuple[Rule, ...], columns: Columns) -> str | tuple[Rule, ...]:
+        if isinstance(rules, str):
+            return rules
+        others = tuple(replace(r, commands=tuple(c for c in r.commands if c != "update")) for r in rules)
+        updates = (replace(r, commands=("update",), columns=columns) for r in rules if "update" in r.commands)
+        return (*others, *updates)
+
+    world, mine = by_hand(), Columns(("status",))
+    tables = (
+        replace(t, clients=limited(t.clients, mine), people=limited(t.people, Columns(("status",), excluded=True)))
+        for t in world.tables
+    )
+    return replace(world, tables=tuple(tables))
+
+
+def disagreements(connection: Connection, *statements: str, world: World | None = None) -> int:
     """How many there are once the installed database was tampered with."""
 
     def tampered(conn: Connection, text: str) -> None:
@@ -104,7 +122,7 @@ def disagreements(connection: Connection, *statements: str) -> int:
         for statement in statements:
             conn.execute(statement)
 
-    return len(judge(connection, by_hand(), tampered)[1])
+    return len(judge(connection, world or by_hand(), tampered)[1])
 
 
 def test_the_world_by_hand_agrees(connection):
@@ -131,6 +149,21 @@ def test_row_security_switched_off_is_noticed(connection, table):
 def test_an_extra_permissive_policy_is_noticed(connection):
     """It widens the person's side alone, ceilings hold; direct sessions show it."""
     assert disagreements(connection, "create policy wide on app.docs using (true)")
+
+
+def test_a_dropped_guard_of_columns_is_noticed(connection):
+    """The world agrees, and some of it is refused for its columns; without any one of the triggers it differs."""
+    with installed(connection, held()):
+        triggers = connection.execute(
+            "select tgrelid::regclass::text, tgname from pg_trigger where tgname like ' mcp_rls: %' order by 1, 2"
+        ).fetchall()
+    assert any("people" in str(name) for _, name in triggers)
+    assert judge(connection, held())[1] == []
+    for table, name in triggers:
+        new = str(name).replace("columns", "columns new")  # the one for columns that come later
+        if "columns new" not in str(name):
+            gone = [f'drop trigger if exists "{n}" on {table}' for n in (name, new)]
+            assert disagreements(connection, *gone, world=held()), gone
 
 
 def test_rules_of_several_scopes_add_up(connection):

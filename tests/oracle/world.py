@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .expressions import Expr, Row
@@ -32,6 +32,17 @@ class AppPolicy:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """What an update may set: these, or all but these."""
+
+    names: tuple[str, ...]
+    excluded: bool = False
+
+    def admit(self, names: Iterable[str]) -> bool:
+        return all((name in self.names) != self.excluded for name in names)
+
+
+@dataclass(frozen=True)
 class Rule:
     commands: tuple[str, ...]
     who: tuple[str, ...] = ()  # empty in rules for people
@@ -39,6 +50,7 @@ class Rule:
     rows: Expr | None = None
     check: Expr | None = None
     raw: bool = False  # `sql:` in place of `rows:`
+    columns: Columns | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psycopg
 
 from mcp_rls.compiler.model import PolicySet
-from mcp_rls.database.drift import functions, pending, policies, tables, wording
+from mcp_rls.database.drift import functions, pending, policies, tables, triggers, wording
 from mcp_rls.database.drift.finding import Drift, Finding, Kind
 from mcp_rls.database.drift.reading import (
     Connection,
@@ -75,6 +75,7 @@ def _drifted(conn: Connection, look: Look, names: Renames) -> Iterator[Finding]:
     else:
         yield from tables.told(look)
     yield from functions.told(look)
+    yield from triggers.told(conn, look)
     changed = list(policies.changes(look))
     texts = expressions(conn, look, [c.name for c in changed if c.now and not c.before])
     yield from wording.told(changed, texts, all_anew=policies.made_anew(look, changed, texts))

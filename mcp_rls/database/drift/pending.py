@@ -15,12 +15,14 @@ from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import COVERED_KINDS, place, resolve
 from mcp_rls.database.drift.finding import Finding, Kind
 from mcp_rls.database.drift.policies import Tree
-from mcp_rls.database.drift.reading import Facts, Look, Recorded, policy_name
+from mcp_rls.database.drift.reading import Facts, Look, Recorded, policy_name, trigger_table
 from mcp_rls.diagnostics import Diagnostic, Diagnostics
-from mcp_rls.effect import Effect, Said, of_function, of_policy, together
-from mcp_rls.state import Function, Policy, Privilege, State, Switches
+from mcp_rls.effect import Effect, Said, limits, of_columns, of_function, of_policy, together
+from mcp_rls.plan import Thing
+from mcp_rls.state import Function, Policy, Privilege, State, Switches, Trigger
 
-_MADE = ("policy ", "function ")
+_MADE = ("policy ", "function ", "trigger ")
+_OF_DROPPED = {"function": Effect.NEITHER, "trigger": Effect.OPENS}
 _APPLY = "`mcp-rls apply` would"
 
 
@@ -94,7 +96,7 @@ def _privilege(look: Look, table: TableName, said: str) -> Privilege:
 
 def _objects(policies: PolicySet, look: Look, desired: State) -> Iterator[Finding]:
     """Policies and functions that the file wants otherwise than they were applied."""
-    things: list[Policy | Function] = [*desired.functions.values(), *desired.policies.values()]
+    things: list[Thing] = [*desired.functions.values(), *desired.policies.values(), *desired.triggers.values()]
     wanted = {thing.object: thing for thing in things}
     moved = _of_the_database(policies, look, desired)
     for object_ in sorted(wanted.keys() | {o for o in look.manifest if o.startswith(_MADE)}):
@@ -105,19 +107,20 @@ def _objects(policies: PolicySet, look: Look, desired: State) -> Iterator[Findin
 
 
 def _of_the_database(policies: PolicySet, look: Look, desired: State) -> set[str]:
-    """Policies that would come or go because a table did: the table itself is told as drift."""
+    """What would come or go because a table did: the table itself is told as drift."""
     noted = _noted_tables(look)
     gone = {o.removeprefix("table ") for o in noted if o not in look.seen}
     new = {o.removeprefix("table ") for o in look.seen if o not in noted} - {str(t) for t in policies.tables}
     dropped = {o for o in look.manifest if o.startswith("policy ") and policy_name(o).table in gone}
+    dropped |= {o for o in look.manifest if o.startswith("trigger ") and trigger_table(o) in gone}
     return dropped | {p.object for p in desired.policies.values() if str(p.table) in new}
 
 
-def _object(object_: str, wanted: Policy | Function | None, row: Recorded | None) -> Finding:
+def _object(object_: str, wanted: Thing | None, row: Recorded | None) -> Finding:
     if wanted is None:
         assert row is not None, "an object is wanted or recorded"
         effect = Effect.OPENS if row.tree.startswith("restrictive ") else Effect.CLOSES
-        effect = effect if object_.startswith("policy ") else Effect.NEITHER
+        effect = effect if object_.startswith("policy ") else _OF_DROPPED[object_.partition(" ")[0]]
         return Finding(Kind.PENDING, object_, f"{_APPLY} drop it", effect=effect, place=row.place)
     said = _made(wanted) if row is None else _changed(wanted, row)
     verb = "make" if row is None else "change"
@@ -125,17 +128,21 @@ def _object(object_: str, wanted: Policy | Function | None, row: Recorded | None
     return Finding(Kind.PENDING, object_, f"{_APPLY} {verb} it", means=means, effect=together(said), place=wanted.place)
 
 
-def _made(wanted: Policy | Function) -> list[Said]:
+def _made(wanted: Thing) -> list[Said]:
     if isinstance(wanted, Function):
         return []
+    if isinstance(wanted, Trigger):
+        return [(Effect.CLOSES, ", ".join(words for _, words in of_columns({}, limits(wanted.meaning))))]
     if wanted.permissive:
         return [(Effect.NEITHER if wanted.meaning == EVERYBODY else Effect.OPENS, "")]
     return [(Effect.CLOSES, "")]
 
 
-def _changed(wanted: Policy | Function, row: Recorded) -> list[Said]:
+def _changed(wanted: Thing, row: Recorded) -> list[Said]:
     if isinstance(wanted, Function):
         return of_function(row.meaning, wanted.meaning)
+    if isinstance(wanted, Trigger):
+        return of_columns(limits(row.meaning), limits(wanted.meaning))
     was = Tree.of(row.tree)
     said = of_policy(wanted.command, row.meaning, wanted.meaning)
     if set(was.roles) != set(wanted.roles):

@@ -48,7 +48,8 @@ _EXPRESSIONS = f"""
 select p.oid, pg_get_expr(p.polqual, p.polrelid) as using, pg_get_expr(p.polwithcheck, p.polrelid) as check,
        md5(concat_ws(' ', split_part(t.tree, ' using ', 1), 'using', pg_get_expr(p.polqual, p.polrelid),
                      'check', pg_get_expr(p.polwithcheck, p.polrelid))) as digest
-from pg_policy p left join ({TREES.replace("%", "%%")}) t on t.oid = p.oid and t.polrelid is not null
+from pg_policy p left join ({TREES.replace("%", "%%")}) t on t.oid = p.oid and t.polrelid = p.polrelid
+                                                                      and starts_with(t.object, 'policy ')
 where p.oid = any (%s)
 """
 
@@ -92,7 +93,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Stored:
-    """An object of ours as PostgreSQL holds it; `table` is a policy's."""
+    """An object of ours as PostgreSQL holds it; `table` is a policy's or a trigger's."""
 
     oid: int
     table: int | None
@@ -127,7 +128,7 @@ class Look:
     """A database at one moment: what was applied to it, and what it holds. Tables go by 'schema.table'."""
 
     manifest: Mapping[str, Recorded]
-    stored: Mapping[str, Stored]  # every policy named 'mcp_rls: ...' and function in mcp_rls, by object
+    stored: Mapping[str, Stored]  # what is named 'mcp_rls: ...', and functions in mcp_rls, by object
     seen: Mapping[str, Facts]  # tables of the covered schemas, and token roles, by object
     elsewhere: Mapping[str, Facts]  # tables of other schemas in which policies of ours stand: moved there?
     roles: tuple[str, ...]  # that tokens arrived as when it was applied
@@ -158,6 +159,11 @@ def policy_name(object_: str) -> Name:
     """The policy of ours that the manifest calls `object_`."""
     table, _, rest = object_.removeprefix("policy ").partition(f" {PREFIX}")
     return Name(table, PREFIX + rest)
+
+
+def trigger_table(object_: str) -> str:
+    """The table, as 'schema.table', of the trigger of ours that the manifest calls `object_`."""
+    return object_.removeprefix("trigger ").partition(f"  {PREFIX}")[0]
 
 
 def read(conn: Connection) -> Look:

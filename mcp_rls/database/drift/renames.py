@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
-from mcp_rls.database.drift.reading import Facts, Look, Name, policy_name
+from mcp_rls.database.drift.reading import Facts, Look, Name, policy_name, trigger_table
 
 Renames = Mapping[str, str]  # 'schema.table' as it was -> as it is
 Trees = dict[str, dict[str, str]]  # 'schema.table' -> policy -> what PostgreSQL holds for it
@@ -82,4 +82,7 @@ def _object(object_: str, tables: Renames) -> str:
     if object_.startswith("policy "):
         table, name = policy_name(object_)
         return Name(tables.get(table, table), name).object
+    if object_.startswith("trigger "):
+        table = trigger_table(object_)
+        return f"trigger {tables.get(table, table)}" + object_.removeprefix(f"trigger {table}")
     return object_

@@ -11,7 +11,7 @@ from mcp_rls.database.drift.reading import Name, Printed, Text, Texts, Unreadabl
 from mcp_rls.effect import THE_SAME, Effect, Said, of_policy, together
 
 _SHOWN = 5  # names in one line
-_WHY_ANEW = "a dump and restore, or an upgrade"
+WHY_ANEW = "a dump and restore, or an upgrade"
 
 
 def told(changes: Iterable[Change], texts: Texts, *, all_anew: bool) -> Iterator[Finding]:
@@ -26,7 +26,7 @@ def told(changes: Iterable[Change], texts: Texts, *, all_anew: bool) -> Iterator
         else:
             yield _finding(change, text)
     if same:
-        yield Finding(Kind.NOTE, _policies(same), f"made anew with the text that was applied ({_WHY_ANEW})")
+        yield Finding(Kind.NOTE, _policies(same), f"made anew with the text that was applied ({WHY_ANEW})")
     yield from _undecided(unknown, texts)
 
 
@@ -34,7 +34,7 @@ def _undecided(changes: list[Change], texts: Texts) -> Iterator[Finding]:
     """Where all was made anew, one whose text can't be compared is not known to have changed, nor to be the same."""
     for name in (c.name for c in changes):
         why = _unread(texts.get(name)) or "its text was not noted"
-        yield Finding(Kind.UNKNOWN, name.object, f"made anew ({_WHY_ANEW})", means=why)
+        yield Finding(Kind.UNKNOWN, name.object, f"made anew ({WHY_ANEW})", means=why)
 
 
 def _policies(names: list[Name]) -> str:

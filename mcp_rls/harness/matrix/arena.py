@@ -10,6 +10,7 @@ from typing import Any
 
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.model import PolicySet
+from mcp_rls.harness.columns import admitted
 from mcp_rls.harness.facts import Reach, RoleFacts
 from mcp_rls.harness.matrix.field import Copy, Field, Item, Move, Question
 from mcp_rls.harness.matrix.full import copy_in, further_questions
@@ -44,6 +45,11 @@ class Arena:
     def reach(self, role: str, table: TableName) -> Reach:
         return self.facts(role).reach.get(table, Reach())
 
+    def settable(self, role: str, table: TableName, held: str | None) -> Reach:
+        """The same with the columns alone that a client of a class (None: a person) may set, as the file says."""
+        reach = self.reach(role, table)
+        return replace(reach, update=reach.update & admitted(self.policies, self.fields[table].table, held))
+
     # --- asking ---
 
     def ask(
@@ -55,16 +61,18 @@ class Arena:
         only: TableName | None = None,
         copies: Mapping[TableName, Sequence[Copy]] | None = None,
         blind: frozenset[TableName] = frozenset(),
+        held: str | None = None,
     ) -> Sight:
         """What the token does with every table, or with one: all rows, each command, and an INSERT of copies.
 
         `copies`: no others. `blind`: tables that are written without WHERE alone, which adds to the policies asked.
+        `held`: the class to whose columns its updates keep; None: those of people.
         """
         fields = [(n, f) for n, f in self.fields.items() if not f.many and only in (None, n)]
         questions = [
             (name, question)
             for name, field in fields
-            for question in self._questions(field, self.reach(role, name))
+            for question in self._questions(field, self.settable(role, name, held))
             if not (name in blind and question.form in ("update", "delete"))
             and not (copies is not None and question.form == "insert" and question.subjects[0] not in copies[name])
         ]
@@ -96,14 +104,14 @@ class Arena:
             sight[name].update(decoded(self.fields[name], question, answer, self.reach(role, name)))
         return sight
 
-    def reached(self, role: str, sight: Sight) -> dict[TableName, tuple[Move, ...]]:
+    def reached(self, role: str, sight: Sight, held: str | None = None) -> dict[TableName, tuple[Move, ...]]:
         """The moves to try with the rows that the token's UPDATE reached."""
         found = {}
         for name, seen in sight.items():
             keys = self.fields[name].keys
             hit = [key for key in keys if _got(seen, ("update", key)) or _got(seen, ("update blind", key))]
             if hit:
-                found[name] = self.fields[name].moves(hit, self.reach(role, name))
+                found[name] = self.fields[name].moves(hit, self.reach(role, name), self.settable(role, name, held))
         return found
 
     def closed_to(self, holder: Holder) -> frozenset[TableName]:

@@ -81,7 +81,7 @@ class Attack:
         own = self.arena.own(base.role, base.claims)
         self._copies = self._worthwhile(own)
         self._blind = frozenset(self.arena.fields)
-        valid = self.arena.ask(base.role, base.claims, copies=self._copies, blind=self._blind)
+        valid = self.arena.ask(base.role, base.claims, copies=self._copies, blind=self._blind, held=base.class_name)
         self._note_open(own)
         for variant in variants(self.policies, base.claims, base.role, others):
             known = (variant.claims + repr(sorted(variant.settings.items())), variant.role)
@@ -108,7 +108,14 @@ class Attack:
         holder = judge(self.policies, self.life, variant.claims, variant.role)
         if holder.by_role:
             return  # who may take that role may do what its class may
-        sight = self.arena.ask(variant.role, variant.claims, variant.settings, copies=self._copies, blind=self._blind)
+        sight = self.arena.ask(
+            variant.role,
+            variant.claims,
+            variant.settings,
+            copies=self._copies,
+            blind=self._blind,
+            held=holder.class_name,
+        )
         label = ", ".join(filter(None, (base.label, f"but {variant.name}")))
         token = HostileToken(
             replace(base, label=label, claims=variant.claims, role=variant.role), holder, sight, variant.settings
@@ -148,7 +155,8 @@ class Attack:
         with _ours_away(self.arena):
             for token, name, items in self._errors:
                 claims, role = token.principal.claims, token.principal.role
-                left = self.arena.ask(role, claims, token.settings, only=name)[name]
+                held = token.holder.class_name
+                left = self.arena.ask(role, claims, token.settings, only=name, held=held)[name]
                 mine = [item for item in items if not _same_error(token.sight[name][item], left.get(item))]
                 if mine:
                     self.tally.findings.append(explained(self.arena, token, name, "ERROR", _first_form(mine)))

@@ -111,7 +111,8 @@ def ruled(meaning: Meaning, holder: Holder, command: Command) -> tuple[Ruled, ..
     for rule in meaning.open_rules(holder, command):
         condition = rule.new_row() if command == "insert" else rule.rows
         check = rule.check.text if command == "update" and rule.check is not None else ""
-        found.append(Ruled(condition.text if condition is not None else "", rule.scopes, rule.span, check))
+        columns = str(rule.columns) if command == "update" and rule.columns is not None else ""
+        found.append(Ruled(condition.text if condition is not None else "", rule.scopes, rule.span, check, columns))
     return tuple(found)
 
 

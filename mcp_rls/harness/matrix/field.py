@@ -214,19 +214,22 @@ class Field:
                 data[name] = fresh(rows.column(self.table, name), data[name] or "", number)
         return Copy(number, key, tuple(rows.stored_literals(data, listed).items()))
 
-    def moves(self, hit: Sequence[Key], reach: Reach) -> tuple[Move, ...]:
+    def moves(self, hit: Sequence[Key], reach: Reach, mine: Reach) -> tuple[Move, ...]:
         """What to try with rows that an UPDATE reaches: every telling column set to every other value, and left.
 
         A WHERE adds the policies for SELECT to those that are asked, so what is refused without one is with one too:
-        rows that stay as they are are tried both ways, and so is one row with each value.
+        rows that stay as they are are tried both ways, and so is one row with each value. `mine`: with the columns that
+        the token may set by the file; each of the others is set, in one row, to what it is.
         """
         kinds: dict[tuple[str | None, ...], Key] = {}
         for key in hit:
             kinds.setdefault(tuple(self.there[key].data[c] for c in self.telling), key)
-        column = settable(self.table, reach, self.telling)
+        column = settable(self.table, mine, self.telling)
+        barred = [c.name for c in self.table.columns if c.name in reach.update - mine.update and not c.generated]
         found: list[Move] = []
         for number, key in enumerate(spread(list(kinds.values()), _MOST_MOVED)):
             data = self.there[key].data
+            found += [Move(key, name, data[name]) for name in barred if number == 0]
             stay = [Move(key, column.name, data[column.name])] if column is not None else []
             others = [Move(key, c, v) for c in self._movable(reach) for v in self.values(c) if v != data[c]]
             both = stay + (others if number == 0 else [])

@@ -81,13 +81,18 @@ class Meaning:
 
         Of people themselves the file says so where it has rules for them; the app's own policies are what they are.
         """
-        if item[0] in NEVER:
+        if item[0] in NEVER or self.barred(item, holder):
             return False
         if holder.unlimited:
             return self._by_people(item, holder) if self._people_rules() else own[item].allowed
         if not self.open_rules(holder, COMMAND_OF[item[0]]):
             return False
         return _all((self.by_person(item, holder, own), self.by_rules(item, holder)))
+
+    def barred(self, item: Item, holder: Holder) -> bool:
+        """Whether it sets a column that the rules leave out."""
+        held = self.policies.held_to(self.table.name, None if holder.unlimited else holder.class_name)
+        return isinstance(item[1], Move) and not all(limit.admit(item[1].column) for limit in held)
 
     def by_person(self, item: Item, holder: Holder, own: Seen) -> Answer:
         """Whether the person may: as seen, or by people rules that read the client, which no session of theirs has."""
@@ -110,7 +115,8 @@ class Meaning:
 
     def fails(self, item: Item, holder: Holder) -> tuple[Rule, ...]:
         """The open rules that could have admitted it, of each command of which none does."""
-        found: dict[Rule, None] = {}
+        barred = self.open_rules(holder, "update") if self.barred(item, holder) else ()
+        found: dict[Rule, None] = dict.fromkeys(barred)
         for command, subject, new in _ceilings(item):
             if not self._ceiling(command, subject, holder, new=new):
                 found.update(dict.fromkeys(self.open_rules(holder, command)))

@@ -12,6 +12,7 @@ from mcp_rls.harness.facts import Reach
 from mcp_rls.harness.matrix.field import COMMAND_OF, Field, Item, Question
 from mcp_rls.harness.matrix.probe import Answer
 from mcp_rls.harness.observe import Key
+from mcp_rls.state import PREFIX
 
 
 class Kind(Enum):
@@ -114,6 +115,9 @@ def _raised(answer: Answer) -> bool:
 def _refusal(table: Table, question: Question, answer: Answer, reach: Reach) -> Outcome:
     by_policy, denied = _POLICY.search(answer.message), _DENIED.fullmatch(answer.message)
     mine = {table.name.name, *(parent.name for parent in table.parents)}
+    if answer.constraint.startswith(PREFIX):  # a guard of columns
+        kind = Kind.POLICY if answer.relation in mine else Kind.ELSEWHERE
+        return Outcome(kind, answer.message, answer.state)
     if by_policy:
         kind = Kind.POLICY if by_policy["table"] in mine else Kind.ELSEWHERE
         return Outcome(kind, answer.message, answer.state)

@@ -35,6 +35,7 @@ class Ruled:
     scopes: tuple[str, ...]
     span: Span
     check: str = ""  # of the new row, where UPDATE has one of its own
+    columns: str = ""  # that UPDATE may set, where not all
 
 
 @dataclass(frozen=True)

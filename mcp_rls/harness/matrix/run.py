@@ -177,12 +177,15 @@ class MatrixRun:
                 return Tried(principal, holder, trouble=f"the token isn't what it should be: {why}")
             if holder.kind == "direct":
                 return self._own(principal, holder)
-            blind = self.arena.closed_to(holder)
-            one = Tried(principal, holder, self.arena.ask(principal.role, principal.claims, blind=blind))
-            one.moves = self.arena.reached(principal.role, one.sight)
+            one = Tried(principal, holder, self._asked(principal, holder))
+            one.moves = self.arena.reached(principal.role, one.sight, holder.class_name)
             for name, seen in self.arena.ask_moves(principal.role, principal.claims, one.moves).items():
                 one.sight[name].update(seen)
             return one
+
+    def _asked(self, principal: Principal, holder: Holder) -> Sight:
+        blind = self.arena.closed_to(holder)
+        return self.arena.ask(principal.role, principal.claims, blind=blind, held=holder.class_name)
 
     def _own(self, principal: Principal, holder: Holder) -> Tried:
         """A person's own session. Where the app's own policies decide for people there is nothing to compare."""
@@ -223,7 +226,7 @@ class MatrixRun:
             run(self.conn, *without)
             self.enter(token.principal)
             role, claims = token.principal.role, token.principal.claims
-            sight = self.arena.ask(role, claims, only=name)
+            sight = self.arena.ask(role, claims, only=name, held=token.holder.class_name)
             moved = self.arena.ask_moves(role, claims, {name: self._doubted(token, name)})
             sight[name].update(moved[name])
             return sight

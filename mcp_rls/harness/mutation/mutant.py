@@ -26,6 +26,8 @@ class Kind(Enum):
     EXTRA_POLICY = "extra permissive policy"
     SECURITY_OFF = "row security off"
     FORCE_OFF = "FORCE off"
+    GUARD_DROPPED = "guard of columns dropped"
+    COLUMN_ADDED = "one column more may be set"
     CONDITION_DROPPED = "condition dropped"
     ATOM_DROPPED = "part of a condition dropped"
     ATOM_NEGATED = "part of a condition negated"

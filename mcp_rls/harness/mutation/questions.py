@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import Any
 
@@ -12,6 +12,7 @@ from mcp_rls.catalog import Column, Table
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler.model import Command
 from mcp_rls.harness import rows, trials
+from mcp_rls.harness.columns import admitted
 from mcp_rls.harness.facts import Reach
 from mcp_rls.harness.mutation.notation import by_key, key_value, plain
 from mcp_rls.harness.mutation.original import Original
@@ -118,12 +119,14 @@ class Questions:
         return list(dict.fromkeys((*(key for key in brought if key in there), *there)))[: self.most]
 
     def _changes(self, stage: Stage, there: rows.Snapshot) -> Iterator[dict[str, Any]]:
-        """A change that no condition asks about, then each column that one does."""
-        columns = self._columns(there)
-        neutral = neutral_column(self.table, self._reach(stage), [c.name for c in columns])
-        first = next(iter(there.values()), None)
-        if neutral is not None and first is not None:
-            yield {neutral.name: plain(neutral, first.data[neutral.name])}
+        """A change that no condition asks about, one of each column that rules leave out, and then what they ask of."""
+        columns, reach = self._columns(there), self._reach(stage)
+        assert stage.bearer is not None, "somebody acts"
+        mine = reach.update & admitted(stage.policies, self.table, stage.bearer.class_name)
+        neutral = neutral_column(self.table, replace(reach, update=mine), [c.name for c in columns])
+        barred = [c for c in self.table.columns if c.name in reach.update - mine and not c.generated]
+        for column in [*([neutral] if neutral is not None else []), *barred] if there else []:
+            yield {column.name: plain(column, next(iter(there.values())).data[column.name])}
         for column in columns:
             for value in values_of(stage, self.original, self.suite, self.table, column):
                 yield {column.name: value}

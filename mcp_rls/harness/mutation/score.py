@@ -11,6 +11,7 @@ import psycopg
 
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.harness.clients import enter
+from mcp_rls.harness.mutation.columns import mutants_of_columns
 from mcp_rls.harness.mutation.completion import noticed
 from mcp_rls.harness.mutation.mutant import Kind, Mutant
 from mcp_rls.harness.mutation.objects import mutants_of_objects
@@ -158,6 +159,7 @@ def distinct(original: Original) -> list[Mutant]:
     """The mutants of a database, numbered; those that one statement makes alike, once."""
     made = (
         *mutants_of_objects(original),
+        *mutants_of_columns(original),
         *mutants_of_rules(original),
         *mutants_of_recognition(original),
         *mutants_of_sets(original),

@@ -65,5 +65,6 @@ def _rule(rule: Ruled) -> dict[str, Any]:
         "scopes": list(rule.scopes),
         "condition": rule.condition,
         "check": rule.check,
+        "columns": rule.columns,
         "line": rule.span.line,
     }

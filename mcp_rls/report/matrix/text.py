@@ -196,7 +196,8 @@ def _rules(found: dict[tuple[Command, Ruled], list[str]]) -> Iterator[Text]:
 def _condition(command: Command, rule: Ruled) -> str:
     """'status = 'open' → status in ('open', 'closed')': of the old row, and of the new one."""
     every = "every row that it sees" if command in ("update", "delete") else "every row"
-    return (rule.condition or every) + (f" → {rule.check}" if rule.check else "")
+    columns = f", columns: {rule.columns}" if rule.columns else ""
+    return (rule.condition or every) + (f" → {rule.check}" if rule.check else "") + columns
 
 
 def _narrowed(through: dict[TableName, None]) -> Iterator[Text]:
