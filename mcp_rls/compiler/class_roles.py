@@ -43,10 +43,11 @@ def needs(resolved: ResolvedPolicies) -> Needs:
     for table in resolved.tables:
         for name, role in policies.class_roles.items():
             commands = {c for rule in table.clients if name in rule.who for c in rule.commands}
-            limit = next((r.columns for r in table.clients if name in r.who and "update" in r.commands), None)
             for command in commands:
+                # one for all rules of a class, or columns-mix
+                limit = next(r.columns for r in table.clients if name in r.who and command in r.commands)
                 held = _as_people_have(resolved, table.table, role, command.upper())
-                privileges |= set(_limited(resolved, held, limit) if command == "update" and limit else held)
+                privileges |= set(_limited(resolved, held, limit) if limit and command != "delete" else held)
             if commands and table.people is None and resolved.catalog is not None:
                 for other in _read_by_policies(resolved, table.table):
                     privileges |= set(_as_people_have(resolved, other, role, "SELECT"))
@@ -62,7 +63,8 @@ def _limited(resolved: ResolvedPolicies, held: Iterator[Privilege], limit: Colum
     """What of these privileges is on columns of a list. Without a database all but some are none, until a plan."""
     for privilege in held:
         known = resolved.catalog.tables.get(privilege.table) if resolved.catalog else None
-        columns = [c.name for c in known.columns if not c.computed] if known else sorted(limit.names)
+        read = privilege.privilege == "SELECT"
+        columns = [c.name for c in known.columns if read or not c.computed] if known else sorted(limit.names)
         for column in [privilege.column] if privilege.column else columns:
             if limit.admit(column):
                 yield replace(privilege, column=column)

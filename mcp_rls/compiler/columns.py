@@ -14,7 +14,7 @@ Path = tuple[Key, ...]
 
 
 def columns(draft: Draft, entry: Entry, path: Path) -> Columns | None:
-    """What an update by this rule may set; None for any column."""
+    """What an update by this rule may set; in a class role also what it may read, or give to a new row. None: any."""
     if entry.columns is None:
         return None
     _commands_take_them(draft, entry, path)
@@ -34,17 +34,16 @@ def _commands_take_them(draft: Draft, entry: Entry, path: Path) -> None:
         hint = "give update a rule of its own, and delete one without columns"
         draft.key_error("columns-not-allowed", "a delete takes the whole row, whatever columns it has", place, hint)
     granted = [command for command in ("select", "insert") if command in allowed]
-    if granted:
+    own = bool(draft.file.class_roles) and not isinstance(entry, PeopleRule)  # grants of the class's own
+    if granted and not own:
         message = f"columns of {' and '.join(granted)} can't be told apart for clients that share a database role"
         remedies = [_REMEDIES[command] for command in granted]
-        if draft.file.class_roles and not isinstance(entry, PeopleRule):
-            message = f"columns of {' and '.join(granted)} can't be granted yet"
-            draft.key_error("not-yet", message, place, *remedies)
-            return
         if "update" in allowed:
             remedies.insert(0, "columns of update can be: give it a rule of its own")
         if isinstance(entry, PeopleRule):
             remedies.append("for people, GRANT the columns to the role")
+        else:
+            remedies.append("class_roles: true gives each class a role, and grants of its own")
         draft.key_error("columns-need-class-roles", message, place, *remedies)
 
 
@@ -65,10 +64,11 @@ def check_columns(rule: Rule, table: Table, diagnostics: Diagnostics) -> None:
         if known is None:
             message, hint = f'table "{table.name}" has no column "{name}"', nearest(name, settable)
             diagnostics.error("unknown-column", message, limit.span, hint)
-        elif known.computed or (known.generated and not limit.excluded):
+        elif "select" not in rule.commands and (known.computed or (known.generated and not limit.excluded)):
             message = f'column "{name}" of table "{table.name}" is generated: no update sets it'
             diagnostics.error("generated-column", message, limit.span, "leave it out")
     known_names = {c.name for c in table.columns}
-    if limit.names <= known_names and not any(map(limit.admit, settable)):
+    left = known_names if "select" in rule.commands else settable
+    if limit.names <= known_names and not any(map(limit.admit, left)):
         message = f'this leaves an update of "{table.name}" no column to set'
         diagnostics.error("never-holds", message, limit.span, "name the columns that it may set, or drop the rule")

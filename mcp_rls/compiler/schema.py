@@ -284,7 +284,10 @@ class RuleEntry(Raw):
     rows: Text | None = Field(None, description="Condition on the rows. Absent: every row that the person has.")
     sql: Text | None = Field(None, description="In place of rows: SQL that isn't checked, and is reported.")
     check: Text | None = Field(None, description="Condition on the new row of an insert or update.")
-    columns: Columns | None = Field(None, description="Columns that an update may set: these, or all but these.")
+    columns: Columns | None = Field(
+        None,
+        description="Columns that an update may set, and in a class role select and insert name: these, or all but these.",
+    )
 
 
 class PeopleRule(RuleEntry):

@@ -23,6 +23,7 @@ def check_usage(draft: Draft, policies: PolicySet) -> None:
         if not draft.damaged("tables", keys.get(name, "")):
             _without_select(draft, rules)
             _update_mix(draft, rules)
+            _columns_mix(draft, rules)
     _self_grant(draft, policies)
 
 
@@ -187,6 +188,21 @@ def _update_mix(draft: Draft, rules: TableRules) -> None:
         for (first, index), names in mixed.items():
             who = "a person has" if side is rules.people else _list(names) + " " + _has(names)
             _mixed(draft, rules, updates[first], updates[index], who)
+
+
+def _columns_mix(draft: Draft, rules: TableRules) -> None:
+    """A grant on columns knows no rows: two rules of a class with different columns would add up."""
+    for command in ("select", "insert"):
+        firsts: dict[str, Rule] = {}
+        for rule in rules.clients if not isinstance(rules.clients, str) else ():
+            for name in rule.who if command in rule.commands else ():
+                first = firsts.setdefault(name, rule)
+                if first.columns != rule.columns:
+                    two = f'"{shown(name)}" has two {command} rules of "{rules.table}" with different columns'
+                    why = "a grant knows no rows, so each would hold for the other's"
+                    message = f"{two}, here and on line {first.span.line}: {why}"
+                    hint = 'give both the same "columns", or the columns a table of their own'
+                    draft.diagnostics.error("columns-mix", message, rule.span, hint)
 
 
 def _mixed(draft: Draft, rules: TableRules, first: Rule, rule: Rule, who: str) -> None:

@@ -349,3 +349,36 @@ def test_autogenerate_writes_them_beside_a_new_table(scratch: Scratch, tmp_path:
     # it stood in policies of the table until that was dropped, and so stays, with nothing in its hands
     depend = "select from pg_shdepend where refclassid = 'pg_authid'::regclass and refobjid = 'mcp_generated'::regrole"
     assert scratch.run(depend) == []
+
+
+def test_columns_of_select_and_insert_are_grants(scratch: Scratch) -> None:
+    """What a rule leaves out can't be read, nor given to a new row; the matrix and the class's own rows agree."""
+    scratch.run(NOTES + "alter table public.notes add secret text default 'none'")
+    rules = "{who: narrow, allow: select, columns: {except: [secret]}}, {who: narrow, allow: insert, columns: [id, owner, status]}"
+    file = head("narrow") + notes(rules)
+    scratch.install(file)
+    role = "mcp_narrow"
+    assert scratch.sees(helper(), role=role) == [1, 2]
+    for refused in (
+        "select secret from public.notes",
+        "select * from public.notes",
+        "select 1 from public.notes n where n.secret = 'none'",
+    ):
+        assert scratch.ask(helper(), refused, role=role) == "42501 permission denied for table notes"
+    assert scratch.ask(ann(), "select secret from public.notes") == ["none", "none"]
+    made = f"insert into public.notes (id, owner, status) values (9, '{ANN}', 'open')"
+    assert scratch.ask(helper(), made, role=role) == 1
+    assert (
+        scratch.ask(helper(), made.replace("status", "secret"), role=role) == "42501 permission denied for table notes"
+    )
+    assert scratch.ask(ann(), made.replace("status", "secret")) == 1
+    matrix = run_matrix(scratch.connection, policies(file))
+    assert not matrix.findings
+    assert Verdict.UNDECIDED not in {c.verdict for c in matrix.cells}
+    scratch.install(head("narrow") + notes("{who: narrow, allow: [select, insert]}"))
+    assert scratch.ask(helper(), "select secret from public.notes", role=role) == ["none", "none"]
+    scratch.install(file)
+    assert (
+        scratch.ask(helper(), "select secret from public.notes", role=role) == "42501 permission denied for table notes"
+    )
+    assert scratch.left(file) == []
