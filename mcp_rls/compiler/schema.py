@@ -286,7 +286,7 @@ class RuleEntry(Raw):
     check: Text | None = Field(None, description="Condition on the new row of an insert or update.")
     columns: Columns | None = Field(
         None,
-        description="Columns that an update may set, and in a class role select and insert name: these, or all but these.",
+        description="Columns that an update may set, in a class role also select and insert: these, or all but these.",
     )
 
 
