@@ -23,6 +23,10 @@ def check_roles(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics)
     hint = "let tokens arrive as a role of their own, or set `force: true` on a table that its owner reads"
     for role, fault in _unruly(policies, catalog):
         message = f'token role "{role}" {fault}, so row security does not bind it'
+        if not fault.startswith("owns"):
+            plain = f"alter role {role} nosuperuser nobypassrls, or let tokens arrive as another role"
+            diagnostics.error("unbound-role", message, place, plain, subject=f"role {role}")
+            continue
         diagnostics.error("unbound-role", message, place, hint, subject=f"role {role}")
     hint = "list it under `roles`, revoke its grants, or say under `trusted_roles` why it may"
     # the role of a class that is no more is bound until the plan takes all away from it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Any, Literal
 
 from mcp_rls.catalog import Table, TableName
@@ -18,10 +19,11 @@ from mcp_rls.harness.message import compose, token_facts
 from mcp_rls.harness.observe import Key, Observation
 from mcp_rls.harness.stage import Stage
 from mcp_rls.harness.suite import Case, Expectation, KeyValue, Reason, Sub, TokenSpec, Values
-from mcp_rls.harness.token import Bearer
+from mcp_rls.harness.token import Bearer, as_person
 from mcp_rls.harness.twin import blind_twin
 from mcp_rls.harness.verdict import Check, Finding, Scene, Verdict, failed, judge
 
+_NUMBERS = count()
 _INTEGERS = ("smallint", "integer", "bigint")
 
 
@@ -35,6 +37,15 @@ class Rls:
         self.people = people
         self._stage = stage
         self._keys = KeyReader(stage)
+        self._unjudged: dict[int, str] = {}
+
+    def all_judged(self) -> None:
+        """Asserts that somebody asked what came of each attempt: one that nobody judges shows nothing."""
+        __tracebackhide__ = True
+        left = list(self._unjudged.values())
+        assert not left, (
+            f"nobody asked what came of this: {'; '.join(left)}\nhint: .succeeds(), .changes(...), .refused(...)"
+        )
 
     def fixtures(self, tables: Mapping[str, Sequence[Values]]) -> None:
         """Inserts rows past row security, in the order given: {"public.orgs": [{"id": 1, "name": "Acme"}]}."""
@@ -67,6 +78,8 @@ class Rls:
         for claim in claims or {}:
             _known("claim", claim, policies.claims)
         named = person in self.people if isinstance(person, str) else False
+        if not named:
+            self._plausible(person)
         actor = client or class_ or ("the app" if person is not None else "nobody")
         spec = TokenSpec(
             name=name or (f"{person} via {actor}" if person is not None else actor),
@@ -80,16 +93,24 @@ class Rls:
             raw=raw,
             consent=consent is None,
         )
-        return Token(self._stage, self._keys, spec)
+        return Token(self._stage, self._keys, spec, self._unjudged)
+
+    def _plausible(self, person: Sub | None) -> None:
+        """Raises ValueError for what is neither a known person nor a subject: a denial would show nothing then."""
+        claim = self._stage.policies.identity.person
+        if isinstance(person, str) and as_person(person, claim) is None:
+            hint = nearest(person, self.people) or f"known: {', '.join(self.people)}"
+            raise ValueError(f'there is no person "{person}" in the cases file, and it is no {claim.type}; {hint}')
 
 
 class Token:
     """A token, acting in the test's database."""
 
-    def __init__(self, stage: Stage, keys: KeyReader, spec: TokenSpec) -> None:
+    def __init__(self, stage: Stage, keys: KeyReader, spec: TokenSpec, unjudged: dict[int, str]) -> None:
         self.spec = spec
         self._stage = stage
         self._keys = keys
+        self._unjudged = unjudged
 
     def sees(self, table: str, keys: Sequence[KeyValue] | KeyValue | None = None) -> Attempt:
         """Asserts that exactly the rows with these primary keys are seen; without `keys`, that some are."""
@@ -141,7 +162,9 @@ class Token:
         matched = trials.matched(self._stage, found, case) if writes else ()
         brought = frozenset(key for name, key in bearer.brought if name == case.table)
         scene = Scene(found, frozenset(there), (), frozenset(matched), brought)
-        return Attempt(self._stage, self._keys, case, bearer, observation, scene, there)
+        number = next(_NUMBERS)
+        self._unjudged[number] = f"{command} on {table} by {self.spec.name}"
+        return Attempt(self._stage, self._keys, case, bearer, observation, scene, there, self._unjudged, number)
 
     def __repr__(self) -> str:
         return f"<token {self.spec.name}>"
@@ -158,46 +181,73 @@ class Attempt:
     observation: Observation
     _scene: Scene
     _there: rows.Snapshot
+    _unjudged: dict[int, str]
+    _number: int
 
     @property
     def allowed(self) -> bool:
-        """Rows were seen or changed."""
+        """Rows were seen or changed. Raises AssertionError where what came of it shows neither that nor a denial."""
+        __tracebackhide__ = True
+        self._shows_something()
         return self.observation.allowed
 
     @property
     def hidden(self) -> bool:
-        """No error, and no row: row security hid them."""
+        """No error, and no row: row security hid them. Raises AssertionError where there was no row to hide."""
+        __tracebackhide__ = True
+        self._shows_something()
         return self.observation.hidden
 
     @property
     def refused_by_policy(self) -> bool:
+        self._judged()
         return self.observation.refused_by_policy
 
     @property
     def refused_by_grant(self) -> bool:
+        self._judged()
         return self.observation.refused_by_grant
 
     @property
     def errored(self) -> bool:
+        self._judged()
         return self.observation.errored
 
     @property
     def constraint(self) -> str:
         """The constraint that stopped it after the policies had let it through, or ''."""
+        self._judged()
         return self.observation.constraint
 
     @property
     def keys(self) -> list[Any]:
         """Primary keys of the rows seen, changed or inserted: numbers and texts, tuples where composite."""
+        self._judged()
         brought = self._scene.brought
         return [_python(key, self._scene.table) for key in self.observation.keys if key not in brought]
+
+    def _shows_something(self) -> None:
+        __tracebackhide__ = True
+        self._judged()
+        command, rows_ = (
+            self._case.command,
+            self._scene.there if self._case.command == "select" else self._scene.matched,
+        )
+        if self.observation.errored:
+            self._assert(
+                failed("ERROR", f"the {command} by {self._case.token} ended so: {self.observation}"), "an answer"
+            )
+        elif command != "insert" and not rows_:
+            what = "has no rows" if command == "select" else "has no row that meets `where`"
+            self._assert(failed("VACUOUS", f"{self._case.table} {what}, so nothing was allowed or denied"), "an answer")
 
     def succeeds(self) -> None:
         """Asserts that some row was seen, changed or inserted."""
         __tracebackhide__ = True
-        if not (self.allowed and self.keys):
+        if not (self.observation.allowed and self.keys):
             sentence = f"the {self._case.command} by {self._case.token} on {self._case.table}"
             self._assert(failed("DENIED", f"{sentence} was {self.observation}"), "some row")
+        self._judged()
 
     def changes(self, *keys: KeyValue) -> None:
         """Asserts that exactly the rows with these keys changed; without keys, that the rows were hidden."""
@@ -217,21 +267,26 @@ class Attempt:
         __tracebackhide__ = True
         case = _with(self._case, expectation)
         expected = self._keys.read(self._scene.table, expectation.keys)
+        self._judged()
         if isinstance(expected, str):
-            self._assert(failed("ERROR", expected), str(expectation))
+            self._assert(failed("ERROR", expected), expectation)
             return
         scene = Scene(self._scene.table, self._scene.there, expected, self._scene.matched, self._scene.brought)
         finding = judge(case, self.observation, scene)
-        self._assert(finding, str(expectation))
+        self._assert(finding, expectation)
         if case.where or case.command == "update":
             enter(self._stage, self._bearer.spec)
             twin = blind_twin(self._stage, case, scene) or column_twin(self._stage, case, scene)
-            self._assert(twin[0] if twin else finding, str(expectation))
+            self._assert(twin[0] if twin else finding, expectation)
 
-    def _assert(self, finding: Finding, expected: str) -> None:
+    def _judged(self) -> None:
+        """Somebody asked what came of it."""
+        self._unjudged.pop(self._number, None)
+
+    def _assert(self, finding: Finding, expected: object) -> None:
         __tracebackhide__ = True
         if finding.verdict is not Verdict.PASSED:
-            raise AssertionError(self._message(finding, expected))
+            raise AssertionError(self._message(finding, str(expected)))
 
     def _message(self, finding: Finding, expected: str) -> str:
         check = Check(self._case.token, self._case.table, self._case.command, self._case)
@@ -241,7 +296,7 @@ class Attempt:
     def __repr__(self) -> str:
         """What a bare `assert attempt.allowed` shows."""
         who = token_facts(self._stage.policies, self._bearer)[0]
-        found = f" {self.keys}" if self.allowed else ""
+        found = f" {self.keys}" if self.observation.allowed else ""
         return f"<{self._case.command} on {self._case.table}: {self.observation}{found}; {who}>"
 
 

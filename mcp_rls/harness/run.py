@@ -245,7 +245,11 @@ class Runner:
     def _result(
         self, check: Check, expected: str, bearer: Bearer, outcome: CellOutcome, begun: float, attempts: int
     ) -> CheckResult:
+        by_grant = self._is_by_grant(check, outcome, bearer)
         finding, message = outcome.finding, ""
+        if by_grant and self._has_rule(check, bearer):
+            privilege = f"{bearer.role} has no {check.command.upper()} privilege on {check.table}"
+            finding = undecided(f"the file has a rule for this, and {privilege}: no policy was asked")
         if self.explains and finding.verdict is not Verdict.PASSED:
             message = compose(self.stage, check, finding, expected, outcome.observation)
         return CheckResult(
@@ -257,11 +261,16 @@ class Runner:
             message,
             finding.keys,
             outcome.by_catalog,
-            self._is_by_grant(check, outcome, bearer),
+            by_grant,
             self.stage.attempts - attempts,
             time.perf_counter() - begun,
             finding.hint,
         )
+
+    def _has_rule(self, check: Check, bearer: Bearer) -> bool:
+        """Whether the file lets the token's class do this to some row: then a missing privilege is no denial of it."""
+        rules = (r for r in self.policies.client_rules(check.table) if check.command in r.commands)
+        return bearer.class_name is not None and any(bearer.class_name in rule.who for rule in rules)
 
     def _is_by_grant(self, check: Check, outcome: CellOutcome, bearer: Bearer) -> bool:
         """Whether a cell is denied for want of a grant alone, and not one that the policy file withholds."""

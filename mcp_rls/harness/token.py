@@ -108,7 +108,7 @@ def identify(policies: PolicySet, text: str) -> Identity:
     if not isinstance(document, dict):
         return Identity("client")
     identity = policies.identity
-    person = _person(_get(document, identity.person.path), identity.person)
+    person = as_person(_get(document, identity.person.path), identity.person)
     present = [value for path in identity.client if (value := _get(document, path)) is not _ABSENT]
     if not present:
         if person is None:
@@ -131,7 +131,7 @@ def matches_text(client_class: ClientClass, client: str) -> bool:
     return client.startswith(prefix) and bool(_URL.fullmatch(client)) and not _DOTS.search(client)
 
 
-def _person(value: Any, claim: Claim) -> str | None:
+def as_person(value: Any, claim: Claim) -> str | None:
     """A valid person as text, or None."""
     if claim.type == "boolean":
         return str(value).lower() if isinstance(value, bool) else None

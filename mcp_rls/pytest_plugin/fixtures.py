@@ -52,4 +52,9 @@ def rls(request: pytest.FixtureRequest) -> Iterator[Rls]:
                 stage.insert_fixtures(suite.fixtures, suite.span)
         except servers.foreseen() as problem:
             pytest.fail(str(problem), pytrace=False)
-        yield Rls(stage, suite.people if suite is not None else {})
+        rls = Rls(stage, suite.people if suite is not None else {})
+        yield rls
+        try:
+            rls.all_judged()
+        except AssertionError as unjudged:
+            pytest.fail(str(unjudged), pytrace=False)

@@ -9,6 +9,7 @@ before the next. In batches: the cells of a suite, where one statement tries all
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from mcp_rls.harness.session import Connection, run
 from mcp_rls.harness.suite import load_suite
 from mcp_rls.resources import bundled
 
+_TURNS = 30
 DESK = bundled("policy_templates") / "help-desk"
 
 
@@ -96,11 +98,13 @@ def main() -> None:
                 token.sees_all(everything)
                 return len(everything)
 
-            one, plain, again = rate(seconds, assertion), rate(seconds, bare), rate(seconds, assertion)
+            # in turns, for a machine's speed drifts
+            pairs = [(rate(seconds / _TURNS, assertion), rate(seconds / _TURNS, bare)) for _ in range(_TURNS)]
             batched = rate(seconds, batch)
-        one = (one + again) / 2
+        one, plain = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
+        ratio = statistics.median(bare_ / ours for ours, bare_ in pairs)
         print(f"{server.description}, one process")
-        print(f"one by one: {one:,.0f} assertions/s; a bare loop that sends the same {plain:,.0f}/s: {plain / one:.2f}")
+        print(f"one by one: {one:,.0f} assertions/s; a bare loop that sends the same {plain:,.0f}/s: {ratio:.2f}")
         print(f"all tables at once: {batched:,.0f} assertions/s")
         begun = time.perf_counter()
         result = run_suite(connection, policies, suite, catalog=catalog)

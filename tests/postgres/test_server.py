@@ -180,7 +180,7 @@ def test_an_interrupted_owner_leaves_nothing() -> None:
     process, directory, (server_pid,) = _owner()
     with process:
         os.killpg(process.pid, signal.SIGINT)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
     assert not directory.exists()
     assert not _runs(server_pid)
 

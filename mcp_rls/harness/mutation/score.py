@@ -56,6 +56,12 @@ class Trial:
     suggestion: Suggestion | None = None  # for a survivor: what would kill it
     tries: int = 0  # statements that were compared to find that
 
+    @property
+    def unexplained(self) -> str:
+        """What is to be said of a survivor without a suggestion."""
+        found = f"no difference found in {self.tries} {'try' if self.tries == 1 else 'tries'}"
+        return found if self.tries else "what would notice it wasn't sought"
+
 
 @dataclass(frozen=True)
 class Score:

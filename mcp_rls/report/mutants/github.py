@@ -29,5 +29,5 @@ def write(assayed: Assayed, out: TextIO) -> None:
 def _message(trial: Trial) -> str:
     found = trial.suggestion
     if found is None:
-        return f"{trial.mutant.sentence}\nno difference found in {counted(trial.tries, 'try', 'tries')}"
+        return f"{trial.mutant.sentence}\n{trial.unexplained}"
     return f"{trial.mutant.sentence}\nwhat would notice it:\n{found.lines.text}"

@@ -72,7 +72,7 @@ def _details(score: Score, trial: Trial) -> Iterator[str]:
     """What would kill a survivor, or that nothing was found."""
     found = trial.suggestion
     if found is None:
-        yield f"  no difference found in {counted(trial.tries, 'try', 'tries')}"
+        yield f"  {trial.unexplained}"
         return
     yield f"  token   {shown(found.token)}, {found.command} on {shown(str(found.table))}"
     yield f"  row     {shown(found.row)}"
