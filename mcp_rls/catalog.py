@@ -120,7 +120,13 @@ class Catalog:
     functions: dict[str, tuple[Function, ...]] = field(default_factory=dict)  # 'schema.name' -> overloads
     schemas: frozenset[str] = frozenset()
     entered: frozenset[tuple[str, str]] = frozenset()  # role ('public') and schema that it has USAGE on; owners too
+    counted: frozenset[tuple[str, TableName]] = frozenset()  # role ('public') and sequence that it has USAGE on
     class_roles: frozenset[str] = frozenset()  # roles of classes that the last plan made, as its manifest says
 
     def in_schema(self, schema: str) -> tuple[Table, ...]:
         return tuple(t for n, t in sorted(self.tables.items()) if n.schema == schema)
+
+    def acts_as(self, role: str) -> set[str]:
+        """The roles whose privileges `role` has: itself, those it inherits, PUBLIC."""
+        known = self.roles.get(role)
+        return {role, "public", *(known.member_of if known else ())}

@@ -147,6 +147,12 @@ select coalesce(r.rolname, 'public') as role, n.nspname as schema
 from pg_namespace n cross join aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) x
 left join pg_roles r on r.oid = x.grantee where x.privilege_type = 'USAGE'
 """
+_COUNTED = f"""
+select coalesce(r.rolname, 'public') as role, n.nspname as schema, c.relname as name
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+cross join aclexplode(coalesce(c.relacl, acldefault('s', c.relowner))) x left join pg_roles r on r.oid = x.grantee
+where c.relkind = 'S' and x.privilege_type = 'USAGE' and {_USER_SCHEMA}
+"""
 # who may take a role is said by the membership from 16 on; before, every member may
 _GRANTS = """
 select r.rolname as role, 'schema' as kind, n.nspname as name, '' as schema
@@ -202,7 +208,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         columns, privileges = _grouped(_rows(conn, _COLUMNS)), _grouped(_rows(conn, _PRIVILEGES))
         keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, _ROLES), _rows(conn, asked(_FUNCTIONS))
         schemas = _rows(conn, "select nspname as name from pg_namespace n")
-        entered = _rows(conn, _ENTERED)
+        entered, counted = _rows(conn, _ENTERED), _rows(conn, _COUNTED)
         user, classes = conn.execute("select current_user").fetchone(), _class_roles(conn)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
@@ -230,6 +236,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         functions=_functions(functions),
         schemas=frozenset(s["name"] for s in schemas),
         entered=frozenset((e["role"], e["schema"]) for e in entered),
+        counted=frozenset((c["role"], TableName(c["schema"], c["name"])) for c in counted),
         class_roles=classes,
     )
 

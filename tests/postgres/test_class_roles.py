@@ -123,7 +123,7 @@ def test_grants_are_what_the_rules_need(scratch: Scratch) -> None:
     """Table, schema and sequence privileges; nothing on other commands, even where PUBLIC holds some."""
     scratch.run(
         NOTES
-        + "create schema far; create table far.logs (id serial primary key, owner uuid); grant all on far.logs to authenticated; grant usage on schema far to authenticated"
+        + "create schema far; create table far.logs (id serial primary key, owner uuid); grant all on far.logs, far.logs_id_seq to authenticated; grant usage on schema far to authenticated"
     )
     file = head("granted").replace("[public]", "[public, far]")
     rules = '\n  far.logs: {people: [{allow: [select, insert], rows: "owner = token.person"}], clients: [{who: granted, allow: insert}]}\n'
@@ -164,6 +164,39 @@ def test_a_class_is_granted_no_more_than_people_have(scratch: Scratch) -> None:
         assert scratch.ask(claims, "select * from far.logs", role=role) == "42501 permission denied for schema far"
     scratch.run("grant usage on schema far to authenticated")
     assert scratch.left(file) == ["mcp_meagre may use the schema far", "note in the manifest what changed"]
+
+
+def test_a_class_takes_numbers_where_people_do(scratch: Scratch) -> None:
+    """A default that counts is for a class's client only where its person may count, too."""
+    scratch.run(
+        "create table public.logs (id serial primary key, owner uuid); grant all on public.logs to authenticated"
+    )
+    rules = '[{allow: insert, rows: "owner = token.person"}], clients: [{who: counts, allow: insert}]'
+    file = head("counts") + f"tables: {{public.logs: {{people: {rules}}}}}"
+    made = f"insert into public.logs (owner) values ('{ANN}')"
+    scratch.install(file)
+    for claims, role in ((ann(), "authenticated"), (helper(), "mcp_counts")):
+        assert scratch.ask(claims, made, role=role) == "42501 permission denied for sequence logs_id_seq"
+    scratch.run("grant usage on public.logs_id_seq to authenticated")
+    scratch.install(file)
+    for claims, role in ((ann(), "authenticated"), (helper(), "mcp_counts")):
+        assert scratch.ask(claims, made, role=role) == 1
+    assert scratch.left(file) == []
+
+
+def test_people_and_classes_get_and_lose_together(scratch: Scratch) -> None:
+    """A command that rules for people begin or cease to allow is the class's at once: nothing is left for later."""
+    scratch.run(NOTES)
+    rules = "{who: together, allow: [select, update]}"
+    some = head("together") + notes(rules, people='[{allow: select, rows: "owner = token.person"}]')
+    more = head("together") + notes(rules)
+    change = "update public.notes set status = 'x'"
+    for file in (some, more, some):
+        scratch.install(file)
+        assert scratch.left(file) == []
+        denied = "42501 permission denied for table notes"
+        for claims, role in ((ann(), "authenticated"), (helper(), "mcp_together")):
+            assert scratch.ask(claims, change, role=role) == (2 if file is more else denied)
 
 
 def test_without_a_database_the_grant_asks_it(scratch: Scratch) -> None:
