@@ -87,7 +87,7 @@ class _People:
             yield Privilege(name, role, privilege)
             return
         everything = frozenset(c.name for c in table.columns)
-        held = [self._columns(table, person, privilege) for person in people_roles(self.resolved.policies)]
+        held = [self._columns(table, person, privilege) for person in self.resolved.policies.people_roles]
         if all(columns is None for columns in held):
             yield Privilege(name, role, privilege)
         else:
@@ -112,16 +112,11 @@ class _People:
         return catalog is None or self._all({role for role, name in catalog.counted if name == sequence})
 
     def _all(self, holders: set[str]) -> bool:
-        return all(self._acts_as(role) & holders for role in people_roles(self.resolved.policies))
+        return all(self._acts_as(role) & holders for role in self.resolved.policies.people_roles)
 
     def _acts_as(self, role: str) -> set[str]:
         assert self.resolved.catalog is not None
         return self.resolved.catalog.acts_as(role)
-
-
-def people_roles(policies: PolicySet) -> list[str]:
-    """The roles that a person's own session arrives as."""
-    return [r for r in policies.roles if r not in policies.anonymous] or list(policies.roles)
 
 
 def _sequences(resolved: ResolvedPolicies, table: TableName) -> tuple[TableName, ...]:

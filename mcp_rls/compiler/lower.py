@@ -72,7 +72,7 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
         revoked=revoked,
         schemas=tuple(sorted(resolved.policies.schemas)),
         roles=tuple(sorted(resolved.policies.acting)),
-        people=tuple(class_roles.people_roles(resolved.policies)),
+        people=resolved.policies.people_roles,
         class_roles=frozenset(resolved.policies.class_roles.values()),
         grants=own.grants,
     )

@@ -275,7 +275,7 @@ class _Resolver:
     def people_wider(self, facts: Table, span: Span) -> None:
         """Permissive policies add up: rules of ours beside another's policy for the same roles limit nobody."""
         for policy in facts.policies:
-            bound = "public" in policy.roles or any(self._covers(policy.roles, role) for role in self.policies.roles)
+            bound = "public" in policy.roles or any(self._covers(policy.roles, role) for role in self.policies.acting)
             if policy.permissive and bound:
                 self.diagnostics.error(
                     "people-wider",
@@ -287,10 +287,12 @@ class _Resolver:
 
     def class_role_people(self, facts: Table, span: Span) -> None:
         """A session in a class role must meet what the app's policies say of its person."""
-        for policy, fault in bound_to_shared(self.policies, facts) if self.policies.class_roles else ():
+        assert self.catalog is not None
+        for policy, fault in bound_to_shared(self.policies, self.catalog, facts) if self.policies.class_roles else ():
             self.diagnostics.error(
                 "class-role-people",
-                f'policy "{policy.name}" of table "{facts.name}" {fault}: a session in a class role doesn\'t meet it',
+                f'policy "{policy.name}" of table "{policy.table}" {fault}:'
+                " a session in a class role doesn't meet it as its person does",
                 span,
                 "give the table people rules, or make the policy for the class role too, and let it read claims alone",
                 subject=f"table {facts.name}",

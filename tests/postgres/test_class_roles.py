@@ -334,6 +334,93 @@ def test_policies_of_the_app_that_name_a_role(scratch: Scratch) -> None:
     assert scratch.sees(helper(), role="mcp_bound") == [1, 2]
 
 
+def refused(scratch: Scratch, file: str) -> list[str]:
+    """The messages of `class-role-people` and `people-wider`, for which a file isn't installed; none if it is."""
+    try:
+        scratch.install(file)
+    except Invalid as invalid:
+        return [d.message for d in invalid.diagnostics if d.code in ("class-role-people", "people-wider")]
+    return []
+
+
+EXISTING = "tables: {{public.notes: {{clients: [{{who: {0}, allow: select}}]}}}}"
+
+
+def test_a_policy_for_the_class_role_alone(scratch: Scratch) -> None:
+    """One that admits more than people's is an error, beside rules for people too; one that narrows is not."""
+    scratch.run(
+        NOTES
+        + f"""create role mcp_alone nologin; alter table public.notes enable row level security;
+        create policy own on public.notes using (owner = '{ANN}'); create policy wide on public.notes to mcp_alone using (true)"""
+    )
+    existing, rules = head("alone") + EXISTING.format("alone"), head("alone") + notes("{who: alone, allow: select}")
+    (message,) = refused(scratch, existing)
+    assert message.startswith('policy "wide" of table "public.notes" is for mcp_alone: a session in a class role')
+    scratch.run("drop policy own on public.notes")
+    assert refused(scratch, rules) == ['policy "wide" of table "public.notes" would add its rows to these rules']
+    scratch.run(
+        f"create policy own on public.notes using (owner = '{ANN}'); drop policy wide on public.notes;"
+        "create policy less on public.notes as restrictive to mcp_alone using (id < 2)"
+    )
+    assert refused(scratch, existing) == []
+    assert scratch.sees(ann()) == [1, 2]
+    assert scratch.sees(helper(), role="mcp_alone") == [1]
+    scratch.run("drop owned by mcp_alone; drop role mcp_alone")
+
+
+def test_a_policy_for_a_role_that_people_inherit(scratch: Scratch) -> None:
+    """It binds people and not the class role, which is a member of nothing: an error until it is for that too."""
+    scratch.run(
+        NOTES
+        + f"""create role everyone nologin; grant everyone to authenticated; alter table public.notes enable row level security;
+        create policy own on public.notes using (true); create policy less on public.notes as restrictive to everyone using (owner = '{ANN}')"""
+    )
+    file = head("heir") + EXISTING.format("heir")
+    (message,) = refused(scratch, file)
+    assert message.startswith('policy "less" of table "public.notes" is for everyone:')
+    scratch.run("create role mcp_heir nologin; alter policy less on public.notes to everyone, mcp_heir")
+    assert refused(scratch, file) == []
+    assert scratch.sees(ann()) == scratch.sees(helper(), role="mcp_heir") == [1, 2]
+    scratch.run("drop owned by mcp_heir, everyone; drop role mcp_heir, everyone")
+
+
+def test_a_policy_that_asks_for_the_role_in_a_function(scratch: Scratch) -> None:
+    """What the function reads counts, also through another; one that reads claims is fine."""
+    scratch.run(
+        NOTES
+        + f"""create function public.web() returns boolean language sql stable as $$ select current_user = 'authenticated' $$;
+        create function public.bound() returns boolean language plpgsql stable as $$ begin return public.web(); end $$;
+        alter table public.notes enable row level security;
+        create policy own on public.notes using (not public.bound() or owner = '{ANN}')"""
+    )
+    file = head("asked") + EXISTING.format("asked")
+    (message,) = refused(scratch, file)
+    assert message.startswith('policy "own" of table "public.notes" reads current_user in public.web():')
+    scratch.run(
+        "create or replace function public.web() returns boolean language sql stable as"
+        " $$ select current_setting('request.jwt.claims', true) <> '' $$"
+    )
+    assert refused(scratch, file) == []
+    assert scratch.sees(ann()) == scratch.sees(helper(), role="mcp_asked") == [1, 2]
+
+
+def test_a_policy_of_a_table_that_is_not_covered(scratch: Scratch) -> None:
+    """What a policy reads there must be the same rows for the class: fewer could admit more."""
+    scratch.run(
+        NOTES
+        + f"""create schema far; create table far.blocks (owner uuid); insert into far.blocks values ('{BOB}');
+        grant usage on schema far to public; grant select on far.blocks to public; alter table far.blocks enable row level security;
+        create policy web on far.blocks to authenticated using (true); alter table public.notes enable row level security;
+        create policy own on public.notes using (not exists (select from far.blocks b where b.owner = notes.owner))"""
+    )
+    file = head("away") + EXISTING.format("away")
+    (message,) = refused(scratch, file)
+    assert message.startswith('policy "web" of table "far.blocks" is for authenticated:')
+    scratch.run("alter policy web on far.blocks to public")
+    assert refused(scratch, file) == []
+    assert scratch.sees(ann()) == scratch.sees(helper(), role="mcp_away") == [1, 2]
+
+
 def test_table_by_table_and_back(scratch: Scratch) -> None:
     """The steps of --per-table end where one transaction does; without anything of ours the role is gone too."""
     scratch.run(NOTES)
