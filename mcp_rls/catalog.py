@@ -107,6 +107,7 @@ class Function:
     name: str
     language: str
     body: str = ""
+    security_definer: bool = False
 
 
 @dataclass(frozen=True)

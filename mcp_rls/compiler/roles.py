@@ -82,6 +82,7 @@ _BY_ROLE = re.compile(
     r"|'\{?role\}?'|'request\.jwt\.claim\.role'",
     re.IGNORECASE,
 )
+_CURRENT = re.compile(r"\b(current_user|current_role|user)\b", re.IGNORECASE)
 
 
 def bound_to_shared(policies: PolicySet, catalog: Catalog, table: Table) -> Iterator[tuple[ForeignPolicy, str]]:
@@ -125,9 +126,11 @@ def role_read_by(catalog: Catalog, text: str, functions: Iterable[str], seen: fr
         return said[0]
     for name in functions:
         for function in catalog.functions.get(name, ()) if name not in seen else ():
-            words = {*re.findall(r"[a-z_][\w$]*", function.body.lower())}
+            # one that runs as its owner is the owner, whoever calls it
+            body = _CURRENT.sub("", function.body) if function.security_definer else function.body
+            words = {*re.findall(r"[a-z_][\w$]*", body.lower())}
             called = [n for n in catalog.functions if n.rpartition(".")[2].lower() in words]
-            found = role_read_by(catalog, function.body, called, seen | {name})
+            found = role_read_by(catalog, body, called, seen | {name})
             if found:
                 return f"{found} in {name}()" if " in " not in found else found
     return ""

@@ -137,7 +137,7 @@ select r.rolname as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls,
 from pg_roles r
 """
 _FUNCTIONS = f"""
-select n.nspname as schema, f.proname as name, l.lanname as language,
+select n.nspname as schema, f.proname as name, l.lanname as language, f.prosecdef as security_definer,
        coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) as body
 from pg_proc f join pg_namespace n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang
 where {_USER_SCHEMA}

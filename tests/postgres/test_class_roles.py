@@ -421,6 +421,38 @@ def test_a_policy_of_a_table_that_is_not_covered(scratch: Scratch) -> None:
     assert scratch.sees(ann()) == scratch.sees(helper(), role="mcp_away") == [1, 2]
 
 
+def test_a_rule_for_people_in_sql_that_asks_for_the_role(scratch: Scratch) -> None:
+    """It is for the class role too, and would say another thing there."""
+    scratch.run(NOTES)
+    rule = "[{allow: select, sql: \"owner = mcp_rls.person() or current_user <> 'authenticated'\"}]"
+    file = head("sqlrole") + notes("{who: sqlrole, allow: select}", people=rule)
+    (message,) = refused(scratch, file)
+    assert message.startswith("this reads current_user:")
+    assert refused(scratch, file.replace("owner = mcp_rls.person() or current_user <> 'authenticated'", "id < 2")) == []
+    assert scratch.sees(ann()) == scratch.sees(helper(), role="mcp_sqlrole") == [1]
+
+
+def test_a_trigger_that_asks_for_the_role(scratch: Scratch) -> None:
+    """A warning: it may limit people and not the class. In a function that runs as its owner the role is the owner."""
+    trigger = """create or replace function public.stop() returns trigger language plpgsql {0} as
+        $$ begin if current_user = 'authenticated' then raise exception 'no'; end if; return new; end $$;"""
+    scratch.run(
+        NOTES
+        + trigger.format("")
+        + "create trigger t before update on public.notes for each row execute function public.stop()"
+    )
+    file = head("fired") + notes("{who: fired, allow: [select, update]}")
+
+    def warned() -> list[str]:
+        return [d.message for d in scratch.prepare(file).diagnostics if d.code == "class-role-trigger"]
+
+    assert warned() == [
+        'trigger "t" of table "public.notes" reads current_user in public.stop(): in a class role that is another'
+    ]
+    scratch.run(trigger.format("security definer"))
+    assert warned() == []
+
+
 def test_table_by_table_and_back(scratch: Scratch) -> None:
     """The steps of --per-table end where one transaction does; without anything of ours the role is gone too."""
     scratch.run(NOTES)
