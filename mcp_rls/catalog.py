@@ -95,6 +95,8 @@ class Role:
     bypass_rls: bool = False
     login: bool = False
     inherits: bool = True
+    creates_roles: bool = False
+    owns: str = ""  # something that it owns in this database, as PostgreSQL describes it
     member_of: frozenset[str] = frozenset()  # roles whose privileges it has without SET ROLE, transitively
     granted: frozenset[str] = frozenset()  # roles that it is a member of in any way, directly
 

@@ -142,12 +142,13 @@ def _unfit(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str, st
         role = catalog.roles.get(name)
         if role is None:
             continue
-        owned = sorted(str(t.name) for t in catalog.tables.values() if t.owner == name)
         if role.superuser or role.bypass_rls:
             yield class_name, name, "has BYPASSRLS or is a superuser"
         elif role.login:
             yield class_name, name, "can log in"
         elif role.granted:
             yield class_name, name, f"is a member of {', '.join(sorted(role.granted))}"
-        elif owned:
-            yield class_name, name, f'owns table "{owned[0]}"'
+        elif role.creates_roles:
+            yield class_name, name, "has CREATEROLE"
+        elif role.owns:
+            yield class_name, name, f"owns {role.owns}"

@@ -129,7 +129,10 @@ with recursive granted as (
   select reach.member, m.roleid from reach join granted m on m.member = reach.roleid where m.inherits
 )
 select r.rolname as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls, r.rolcanlogin as login,
-       r.rolinherit as inherits,
+       r.rolinherit as inherits, r.rolcreaterole as creates_roles,
+       coalesce((select min(pg_describe_object(d.classid, d.objid, 0)) from pg_shdepend d
+                 where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid and d.deptype = 'o'
+                   and d.dbid in (0, (select oid from pg_database where datname = current_database()))), '') as owns,
        coalesce((select array_agg(distinct g.rolname::text) from reach join pg_roles g on g.oid = reach.roleid
                  where reach.member = r.oid), '{}') as member_of,
        coalesce((select array_agg(g.rolname::text) from pg_auth_members m join pg_roles g on g.oid = m.roleid
@@ -280,7 +283,7 @@ def _functions(rows: list[dict[str, Any]]) -> dict[str, tuple[Function, ...]]:
     """By 'schema.name'."""
     found: dict[str, list[Function]] = defaultdict(list)
     for row in rows:
-        function = Function(row["schema"], row["name"], row["language"], row["body"] or "")
+        function = Function(row["schema"], row["name"], row["language"], row["body"] or "", row["security_definer"])
         found[f"{function.schema}.{function.name}"].append(function)
     return {name: tuple(overloads) for name, overloads in found.items()}
 
@@ -298,8 +301,11 @@ where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 """
 
 
-def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str]) -> State:
-    """What is ours in this database, with the switches and grants of every table in `schemas`.
+def read_state(
+    conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str], class_roles: Iterable[str] = ()
+) -> State:
+    """What is ours in this database, with the switches and grants of every table in `schemas`. Of `class_roles`, that
+    are to be, also what they may use although nobody noted them yet.
 
     A `source` comes from the manifest if PostgreSQL still holds or prints for the object what was recorded; else
     it is ''.
@@ -312,7 +318,8 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         manifest, printed = _manifest(conn) if installed else ({}, {})
         classes = _class_roles(conn)
         token_roles |= classes
-        held = _rows(conn, _GRANTS.format(roles=sql.array(tuple(sorted(classes))))) if classes else []
+        own = tuple(sorted({*classes, *class_roles}))
+        held = _rows(conn, _GRANTS.format(roles=sql.array(own))) if own else []
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES)
         triggers = _rows(conn, OUR_TRIGGERS)
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
