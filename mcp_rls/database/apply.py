@@ -287,6 +287,8 @@ def _collided(error: psycopg.Error) -> bool:
     """Whether another session was first at the same row of a catalog: the databases of a server share its roles."""
     if isinstance(error, psycopg.errors.UniqueViolation):
         return error.diag.schema_name == "pg_catalog"
+    if isinstance(error, psycopg.errors.UndefinedObject):  # a role was there and is dropped, in whatever language
+        return error.diag.source_function == "shdepLockAndCheckObject"
     return isinstance(error, psycopg.errors.InternalError_)  # "tuple concurrently updated" has no code of its own
 
 

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.policy import load_policies, read_policies
 from mcp_rls.compiler.resolve import resolve
-from mcp_rls.database.apply import Refused, apply_by_table, install
+from mcp_rls.database.apply import Refused, apply_by_table, apply_plan, install
 from mcp_rls.database.drift import drift
 from mcp_rls.database.server import Server
 from mcp_rls.diagnostics import Diagnostics, Invalid
@@ -471,6 +473,29 @@ def test_a_role_that_somebody_else_made_stays(server: Server) -> None:
         assert one.run(ROLE + "'mcp_lent'") != []
         assert one.run("select from pg_shdepend where refobjid = 'mcp_lent'::regrole") == []
         one.run("drop role mcp_lent")
+
+
+def test_a_role_that_another_database_drops_at_that_moment(scratch: Scratch) -> None:
+    """To try again makes it."""
+    scratch.run(NOTES + "create role mcp_passing nologin")
+    file = head("passing") + notes("{who: passing, allow: select}")
+    expected = scratch.prepare(file).plan
+    told: list[str] = []
+    waiting = "select count(*) from pg_locks where locktype = 'object' and not granted"
+    with psycopg.connect(scratch.url) as other, psycopg.connect(scratch.url, autocommit=True) as looking:
+        other.execute("drop role mcp_passing")
+        arguments = {"lock_timeout": "20s", "waiting": told.append}
+        applying = threading.Thread(
+            target=apply_plan, args=(scratch.connection, policies(file), expected), kwargs=arguments
+        )
+        applying.start()
+        while applying.is_alive() and looking.execute(waiting).fetchone() == (0,):
+            time.sleep(0.01)
+        other.commit()
+        applying.join()
+    assert len(told) == 1
+    assert "concurrently dropped" in told[0]
+    assert scratch.sees(helper(), role="mcp_passing") == [1, 2]
 
 
 def test_policies_of_the_app_that_name_a_role(scratch: Scratch) -> None:
