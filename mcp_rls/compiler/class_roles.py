@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mcp_rls.catalog import Table, TableName
-from mcp_rls.compiler.model import Columns, PolicySet
+from mcp_rls.compiler.model import Columns, Command, PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedTable
 from mcp_rls.state import Grant, Privilege, grouped
 
@@ -46,13 +46,13 @@ def needs(resolved: ResolvedPolicies, shared: frozenset[Privilege]) -> Needs:
         for name, role in policies.class_roles.items():
             commands = {c for rule in table.clients if name in rule.who for c in rule.commands}
             for command in commands:
-                # one for all rules of a class, or columns-mix
-                limit = next(r.columns for r in table.clients if name in r.who and command in r.commands)
                 held = people.privilege(table.table, role, command.upper())
-                privileges |= set(_limited(resolved, held, limit) if limit and command != "delete" else held)
+                privileges |= set(_limited(resolved, held, _limit(table, name, command)))
             if commands and table.people is None and resolved.catalog is not None:
                 for other in _read_by_policies(resolved, table.table):
-                    privileges |= set(people.privilege(other, role, "SELECT"))
+                    held = people.privilege(other.table, role, "SELECT")
+                    # no more columns than by its own rules: a policy that reads others is refused, and shows nothing
+                    privileges |= set(_limited(resolved, held, _limit(other, name, "select")))
             if "insert" in commands:
                 counted = filter(people.count, _sequences(resolved, table.table))
                 sequences |= {Grant(role, "sequence", s.name, s.schema) for s in counted}
@@ -62,8 +62,17 @@ def needs(resolved: ResolvedPolicies, shared: frozenset[Privilege]) -> Needs:
     return Needs(frozenset(privileges), frozenset(sequences | usage | taken))
 
 
-def _limited(resolved: ResolvedPolicies, held: Iterator[Privilege], limit: Columns) -> Iterator[Privilege]:
+def _limit(table: ResolvedTable, class_name: str, command: Command) -> Columns | None:
+    """The columns that the class's rules for a command leave: one for all of them, or columns-mix."""
+    limits = (r.columns for r in table.clients if class_name in r.who and command in r.commands)
+    return next(limits, None) if command != "delete" else None
+
+
+def _limited(resolved: ResolvedPolicies, held: Iterator[Privilege], limit: Columns | None) -> Iterator[Privilege]:
     """What of these privileges is on columns of a list. Without a database all but some are none, until a plan."""
+    if limit is None:
+        yield from held
+        return
     for privilege in held:
         known = resolved.catalog.tables.get(privilege.table) if resolved.catalog else None
         read = privilege.privilege == "SELECT"
@@ -124,13 +133,13 @@ def _sequences(resolved: ResolvedPolicies, table: TableName) -> tuple[TableName,
     return known.sequences if known else ()
 
 
-def _read_by_policies(resolved: ResolvedPolicies, table: TableName) -> Iterator[TableName]:
+def _read_by_policies(resolved: ResolvedPolicies, table: TableName) -> Iterator[ResolvedTable]:
     """The covered tables that the app's policies of the table read, and what the policies of those read."""
     assert resolved.catalog is not None
-    covered, seen, todo = {t.table for t in resolved.tables}, {table}, [table]
+    covered, seen, todo = {t.table: t for t in resolved.tables}, {table}, [table]
     while todo:
         for policy in resolved.catalog.tables[todo.pop()].policies:
-            for other in sorted((policy.reads & covered) - seen):
+            for other in sorted((policy.reads & covered.keys()) - seen):
                 seen.add(other)
                 todo.append(other)
-                yield other
+                yield covered[other]

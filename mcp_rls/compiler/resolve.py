@@ -12,14 +12,14 @@ from functools import cached_property
 from pathlib import PurePath
 
 from mcp_rls.catalog import Catalog, Table, TableName
+from mcp_rls.compiler import acting, reason
 from mcp_rls.compiler import expression as e
-from mcp_rls.compiler import reason
 from mcp_rls.compiler.absence import authored_absence
 from mcp_rls.compiler.columns import check_columns
 from mcp_rls.compiler.model import Columns, Command, Condition, PolicySet, Rule, TableRules
 from mcp_rls.compiler.predicate import parse
 from mcp_rls.compiler.raw import Names, split_tokens
-from mcp_rls.compiler.roles import bound_to_shared, check_roles, role_read_by
+from mcp_rls.compiler.roles import check_roles
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
 MAX_SCOPE_SETS = 8  # of one class on one table: the unions of them are written out
@@ -174,10 +174,8 @@ class _Resolver:
             self.people_wider(facts, rules.span)
         elif facts is not None:
             self.as_before(facts, rules.span)
-        if clients and facts is not None and self.policies.class_roles:
-            self.class_role_triggers(facts, rules.span)
-            if people is None:
-                self.class_role_people(facts, rules.span)
+        if clients and facts is not None and self.catalog is not None:
+            acting.check_table(self.policies, self.catalog, facts, rules, self.diagnostics)
         for class_name in self.policies.classes:
             mine = [r for r in clients if class_name in r.who]
             self.updates_within_select(mine, class_name)
@@ -198,8 +196,8 @@ class _Resolver:
         for condition in (rule.rows, rule.check):
             if condition is not None and condition.raw and facts is not None:
                 self.own_table(condition, facts)
-                if not rule.who and self.policies.class_roles:
-                    self.role_in_sql(condition)
+                if not rule.who and self.policies.class_roles and self.catalog is not None:
+                    acting.check_sql(self.catalog, condition, self.diagnostics)
         if not rule.who and any(self._names_client(expr) for expr in (rows, check)):
             message = "this rule for people admits by token.client, which a direct session hasn't got"
             self.diagnostics.note("client-in-people-rule", message, rule.span)
@@ -237,14 +235,6 @@ class _Resolver:
         if re.search(own, condition.text, re.IGNORECASE):
             message, hint = "a condition can't read its own table", "declare a set that reads it: column in NAME"
             self.diagnostics.error("bad-condition", message, condition.span, hint)
-
-    def role_in_sql(self, condition: Condition) -> None:
-        """A rule for people holds for class roles too."""
-        assert self.catalog is not None
-        said = role_read_by(self.catalog, condition.text, ())
-        if said:
-            message = f"this reads {said}: a session in a class role doesn't meet it as its person does"
-            self.diagnostics.error("class-role-people", message, condition.span, "let it read claims alone")
 
     def extension_types(self, expr: e.Expr, table: Table, span: Span) -> None:
         """Conditions are read with pg_catalog alone: an operator of an extension would silently be another one."""
@@ -294,32 +284,6 @@ class _Resolver:
                     f'policy "{policy.name}" of table "{facts.name}" would add its rows to these rules',
                     span,
                     "drop that policy, or keep the app's own with `people: existing`",
-                    subject=f"table {facts.name}",
-                )
-
-    def class_role_people(self, facts: Table, span: Span) -> None:
-        """A session in a class role must meet what the app's policies say of its person."""
-        assert self.catalog is not None
-        for policy, fault in bound_to_shared(self.policies, self.catalog, facts):
-            self.diagnostics.error(
-                "class-role-people",
-                f'policy "{policy.name}" of table "{policy.table}" {fault}:'
-                " a session in a class role doesn't meet it as its person does",
-                span,
-                "give the table people rules, or make the policy for the class role too, and let it read claims alone",
-                subject=f"table {facts.name}",
-            )
-
-    def class_role_triggers(self, facts: Table, span: Span) -> None:
-        assert self.catalog is not None
-        for trigger, function in facts.triggers:
-            said = role_read_by(self.catalog, "", [function])
-            if said:
-                self.diagnostics.warning(
-                    "class-role-trigger",
-                    f'trigger "{trigger}" of table "{facts.name}" reads {said}: in a class role that is another',
-                    span,
-                    "let it ask claims for what it means: person and client have the same",
                     subject=f"table {facts.name}",
                 )
 
