@@ -95,6 +95,8 @@ class Role:
     bypass_rls: bool = False
     login: bool = False
     inherits: bool = True
+    creates_roles: bool = False
+    owns: str = ""  # something that it owns in this database, as PostgreSQL describes it
     member_of: frozenset[str] = frozenset()  # roles whose privileges it has without SET ROLE, transitively
     granted: frozenset[str] = frozenset()  # roles that it is a member of in any way, directly
 
@@ -107,6 +109,7 @@ class Function:
     name: str
     language: str
     body: str = ""
+    security_definer: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,13 @@ class Catalog:
     functions: dict[str, tuple[Function, ...]] = field(default_factory=dict)  # 'schema.name' -> overloads
     schemas: frozenset[str] = frozenset()
     entered: frozenset[tuple[str, str]] = frozenset()  # role ('public') and schema that it has USAGE on; owners too
+    counted: frozenset[tuple[str, TableName]] = frozenset()  # role ('public') and sequence that it has USAGE on
     class_roles: frozenset[str] = frozenset()  # roles of classes that the last plan made, as its manifest says
 
     def in_schema(self, schema: str) -> tuple[Table, ...]:
         return tuple(t for n, t in sorted(self.tables.items()) if n.schema == schema)
+
+    def acts_as(self, role: str) -> set[str]:
+        """The roles whose privileges `role` has: itself, those it inherits, PUBLIC."""
+        known = self.roles.get(role)
+        return {role, "public", *(known.member_of if known else ())}

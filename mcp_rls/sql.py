@@ -177,13 +177,29 @@ def grant_as_people_have(wanted: Privilege, people: tuple[str, ...]) -> str:
     return block_if(" and ".join(asked), (grant(wanted.table, wanted.role, (named,)),))
 
 
+def grant_usage_as_people_have(wanted: Grant, people: tuple[str, ...]) -> str:
+    asked = (f"has_schema_privilege({literal(r)}, {literal(wanted.name)}, 'usage')" for r in people)
+    return block_if(" and ".join(asked), (grant_usage(wanted),))
+
+
+def revoke_all(name: TableName, holders: tuple[str, ...]) -> str:
+    return f"revoke all on table {table(name)} from {roles(holders)}"
+
+
 def create_class_role(name: str, comment: str) -> str:
-    """Makes the role where the server has none of that name: other databases may share it, and make it meanwhile."""
+    """Makes the role where the server has none of that name: other databases may share it, and make it meanwhile.
+
+    One that is there and can do more than a class may is an error; a plan can have been made for another server.
+    """
     body = f"""
 begin
   if not exists (select from pg_roles where rolname = {literal(name)}) then
     create role {role(name)} nologin noinherit;
     comment on role {role(name)} is {literal(comment)};
+  elsif exists (select from pg_roles r where r.rolname = {literal(name)}
+                and (r.rolsuper or r.rolbypassrls or r.rolcanlogin or r.rolcreaterole
+                     or exists (select from pg_auth_members m where m.member = r.oid))) then
+    raise exception using message = {literal(f"the role {name} is there already, and can do more than a class may")};
   end if;
 exception when duplicate_object or unique_violation then null;
 end
@@ -192,7 +208,7 @@ end
 
 
 def drop_class_role(name: str, comment: str) -> str:
-    """Drops the role if we made it, and nothing in any database depends on it."""
+    """Drops the role if we made it, whoever carries this out may, and nothing in any database depends on it."""
     body = f"""
 begin
   if exists (select from pg_roles r where r.rolname = {literal(name)}
@@ -201,6 +217,7 @@ begin
                              where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid)) then
     drop role {role(name)};
   end if;
+exception when insufficient_privilege or dependent_objects_still_exist or undefined_object then null;
 end
 """
     return f"do {dollar(body)}"
@@ -209,13 +226,20 @@ end
 def grant_usage(held: Grant) -> str:
     if held.kind != "role":
         return f"grant usage on {_used(held)} to {role(held.role)}"
-    # from 16 on a member need not have the role's privileges before it takes the role
+    # from 16 on a member need not have the role's privileges before it takes the role; whoever may grant nothing
+    # needs to only where somebody else hasn't
     member = f"grant {role(held.name)} to {role(held.role)}"
     body = f"""
 begin
   if current_setting('server_version_num')::integer >= 160000 then
     execute {literal(member + " with inherit false, set true")};
   else {member};
+  end if;
+exception when insufficient_privilege then
+  if not exists (select from pg_auth_members m
+                 join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member
+                 where r.rolname = {literal(held.name)} and u.rolname = {literal(held.role)}
+                   and coalesce((to_jsonb(m) ->> 'set_option')::boolean, true)) then raise;
   end if;
 end
 """

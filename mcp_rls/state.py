@@ -195,7 +195,7 @@ class State:
             list(self.switches.values()),
             sorted(self.privileges),
             sorted(self.revoked),
-            *([sorted(self.class_roles), sorted(self.grants)] if self.class_roles else []),
+            *([sorted(self.class_roles), sorted(self.grants)] if self.class_roles or self.grants else []),
         )
 
 

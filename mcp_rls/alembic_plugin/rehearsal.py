@@ -24,8 +24,8 @@ from mcp_rls.alembic_plugin.changes import Changes, leaves
 from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies
-from mcp_rls.database.apply import Refused, prepare
-from mcp_rls.database.introspect import read_catalog, read_state
+from mcp_rls.database.apply import Refused, prepare, state_for
+from mcp_rls.database.introspect import read_catalog
 from mcp_rls.diagnostics import Diagnostics
 from mcp_rls.plan import shut
 from mcp_rls.state import PREFIX, Policy, State
@@ -158,7 +158,7 @@ class _Stage:
         )  # fmt: skip
 
     def state(self) -> State:
-        return read_state(self.raw, self.policies.schemas, self.policies.acting)
+        return state_for(self.raw, self.policies)
 
     def readers(self, columns: Iterable[tuple[TableName, str]]) -> set[Key]:
         """Our policies that read one of the columns."""

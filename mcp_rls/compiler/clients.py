@@ -54,8 +54,13 @@ def taken_by(draft: Draft) -> tuple[str, ...]:
     named = entry.taken_by if isinstance(entry, ClassRolesEntry) else None
     if named is None:
         return ("authenticator",) if draft.file.platform == "supabase" else ()
+    own = {class_role_name(name) for name in draft.file.classes}
     for index, name in enumerate(named):
-        identifier(draft, name, draft.document.span("class_roles", "taken_by", index))
+        span = draft.document.span("class_roles", "taken_by", index)
+        identifier(draft, name, span)
+        if name in own:
+            message = f'"{name}" is a class\'s own role, which is a member of no other'
+            draft.diagnostics.error("bad-value", message, span, "name the role that logs in")
     return tuple(dict.fromkeys(named))
 
 

@@ -57,21 +57,22 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
     covered = {t.table: t for t in resolved.tables}
     # a table that isn't covered any more keeps its people's rows, and gets back what was revoked there
     made += [p for p in actual.policies.values() if p.table not in covered and p.is_as_before]
-    own = class_roles.needs(resolved)
     theirs = actual.class_roles | set(resolved.policies.class_roles.values())
     held = actual.privileges | frozenset(p for p in actual.revoked if _still_there(resolved.catalog, p))
     revoked = frozenset(p for p in held if _unwanted(resolved.policies.roles, covered.get(p.table), p))
+    shared = frozenset(p for p in held - revoked if p.role not in theirs)
+    own = class_roles.needs(resolved, shared)
     return State(
         installed=True,
         functions={f.signature: f for f in [*_functions(resolved, made, entries), *_guards(resolved, triggers)]},
         policies={(p.table, p.name): p for p in made},
         triggers={(t.table, t.name): t for t in triggers},
         switches=switches,
-        privileges=frozenset(p for p in held - revoked if p.role not in theirs) | own.privileges,
+        privileges=shared | own.privileges,
         revoked=revoked,
         schemas=tuple(sorted(resolved.policies.schemas)),
         roles=tuple(sorted(resolved.policies.acting)),
-        people=tuple(class_roles.people_roles(resolved.policies)),
+        people=resolved.policies.people_roles,
         class_roles=frozenset(resolved.policies.class_roles.values()),
         grants=own.grants,
     )

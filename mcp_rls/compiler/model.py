@@ -188,6 +188,11 @@ class PolicySet:
         """Every role that a session can act in: those that all share, then one for each class that has its own."""
         return (*self.roles, *self.class_roles.values())
 
+    @property
+    def people_roles(self) -> tuple[str, ...]:
+        """The roles that a person's own session arrives as."""
+        return tuple(r for r in self.roles if r not in self.anonymous) or self.roles
+
     def app_role(self, role: str = "") -> str:
         """Where a person's own session arrives whose client arrives as `role`: a class role is for clients alone."""
         bound = (known for known in self.roles if known not in self.anonymous)

@@ -12,14 +12,14 @@ from functools import cached_property
 from pathlib import PurePath
 
 from mcp_rls.catalog import Catalog, Table, TableName
+from mcp_rls.compiler import acting, reason
 from mcp_rls.compiler import expression as e
-from mcp_rls.compiler import reason
 from mcp_rls.compiler.absence import authored_absence
 from mcp_rls.compiler.columns import check_columns
 from mcp_rls.compiler.model import Columns, Command, Condition, PolicySet, Rule, TableRules
 from mcp_rls.compiler.predicate import parse
 from mcp_rls.compiler.raw import Names, split_tokens
-from mcp_rls.compiler.roles import bound_to_shared, check_roles
+from mcp_rls.compiler.roles import check_roles
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
 MAX_SCOPE_SETS = 8  # of one class on one table: the unions of them are written out
@@ -174,8 +174,8 @@ class _Resolver:
             self.people_wider(facts, rules.span)
         elif facts is not None:
             self.as_before(facts, rules.span)
-        if people is None and clients and facts is not None:
-            self.class_role_people(facts, rules.span)
+        if clients and facts is not None and self.catalog is not None:
+            acting.check_table(self.policies, self.catalog, facts, rules, self.diagnostics)
         for class_name in self.policies.classes:
             mine = [r for r in clients if class_name in r.who]
             self.updates_within_select(mine, class_name)
@@ -196,6 +196,8 @@ class _Resolver:
         for condition in (rule.rows, rule.check):
             if condition is not None and condition.raw and facts is not None:
                 self.own_table(condition, facts)
+                if not rule.who and self.policies.class_roles and self.catalog is not None:
+                    acting.check_sql(self.catalog, condition, self.diagnostics)
         if not rule.who and any(self._names_client(expr) for expr in (rows, check)):
             message = "this rule for people admits by token.client, which a direct session hasn't got"
             self.diagnostics.note("client-in-people-rule", message, rule.span)
@@ -275,7 +277,7 @@ class _Resolver:
     def people_wider(self, facts: Table, span: Span) -> None:
         """Permissive policies add up: rules of ours beside another's policy for the same roles limit nobody."""
         for policy in facts.policies:
-            bound = "public" in policy.roles or any(self._covers(policy.roles, role) for role in self.policies.roles)
+            bound = "public" in policy.roles or any(self._covers(policy.roles, role) for role in self.policies.acting)
             if policy.permissive and bound:
                 self.diagnostics.error(
                     "people-wider",
@@ -284,17 +286,6 @@ class _Resolver:
                     "drop that policy, or keep the app's own with `people: existing`",
                     subject=f"table {facts.name}",
                 )
-
-    def class_role_people(self, facts: Table, span: Span) -> None:
-        """A session in a class role must meet what the app's policies say of its person."""
-        for policy, fault in bound_to_shared(self.policies, facts) if self.policies.class_roles else ():
-            self.diagnostics.error(
-                "class-role-people",
-                f'policy "{policy.name}" of table "{facts.name}" {fault}: a session in a class role doesn\'t meet it',
-                span,
-                "give the table people rules, or make the policy for the class role too, and let it read claims alone",
-                subject=f"table {facts.name}",
-            )
 
     def _covers(self, roles: tuple[str, ...], role: str) -> bool:
         assert self.catalog is not None

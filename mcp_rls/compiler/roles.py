@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from mcp_rls.catalog import Catalog, ForeignPolicy, Role, Table, TableName
+from mcp_rls.catalog import Catalog, Role, Table, TableName
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 
@@ -81,24 +80,6 @@ def _forced(policies: PolicySet, table: TableName) -> bool:
 
 # --- class roles ------------------------------------------------------------------------------------------------------
 
-_BY_ROLE = re.compile(
-    r"\b(current_user|current_role|session_user|user|getpgusername|pg_has_role|auth\.role)\b|'role'", re.IGNORECASE
-)
-
-
-def bound_to_shared(policies: PolicySet, table: Table) -> Iterator[tuple[ForeignPolicy, str]]:
-    """The app's policies of the table that a session in a class role wouldn't meet as its person does."""
-    touching = {who for rule in policies.client_rules(table.name) for who in rule.who}
-    own = {role for name, role in policies.class_roles.items() if name in touching}
-    for policy in table.policies:
-        named = sorted({*policy.roles} & {*policies.roles}) if own - {*policy.roles} else []
-        text = f"{policy.using or ''} {policy.check or ''}"
-        said = _BY_ROLE.search(text)
-        if named:
-            yield policy, f"is for {', '.join(named)}"
-        elif said is not None:
-            yield policy, f"reads {said[0]}"
-
 
 def _unfit(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str, str]]:
     """Class roles that exist and aren't fit for it: class, role, and what is wrong."""
@@ -106,12 +87,13 @@ def _unfit(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str, st
         role = catalog.roles.get(name)
         if role is None:
             continue
-        owned = sorted(str(t.name) for t in catalog.tables.values() if t.owner == name)
         if role.superuser or role.bypass_rls:
             yield class_name, name, "has BYPASSRLS or is a superuser"
         elif role.login:
             yield class_name, name, "can log in"
         elif role.granted:
             yield class_name, name, f"is a member of {', '.join(sorted(role.granted))}"
-        elif owned:
-            yield class_name, name, f'owns table "{owned[0]}"'
+        elif role.creates_roles:
+            yield class_name, name, "has CREATEROLE"
+        elif role.owns:
+            yield class_name, name, f"owns {role.owns}"

@@ -55,6 +55,11 @@ class Prepared:
     diagnostics: Diagnostics
 
 
+def state_for(conn: Connection, policies: PolicySet) -> State:
+    """What of this database a plan for these policies is made from."""
+    return read_state(conn, policies.schemas, policies.acting, policies.class_roles.values())
+
+
 def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = frozenset()) -> Prepared:
     """Compiles the policies against this database and plans; reads only.
 
@@ -69,7 +74,7 @@ def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
     _lint(conn, policies, diagnostics, accept)
     if resolved is None or diagnostics.has_errors:
         raise Invalid(diagnostics)
-    actual = read_state(conn, policies.schemas, policies.acting)
+    actual = state_for(conn, policies)
     if actual.suspended:
         tables = ", ".join(map(str, actual.suspended))
         raise Refused(f"{tables}: suspended; finish that migration, or run: select {SCHEMA}.resume()")
@@ -282,6 +287,8 @@ def _collided(error: psycopg.Error) -> bool:
     """Whether another session was first at the same row of a catalog: the databases of a server share its roles."""
     if isinstance(error, psycopg.errors.UniqueViolation):
         return error.diag.schema_name == "pg_catalog"
+    if isinstance(error, psycopg.errors.UndefinedObject):  # a role was there and is dropped, in whatever language
+        return error.diag.source_function == "shdepLockAndCheckObject"
     return isinstance(error, psycopg.errors.InternalError_)  # "tuple concurrently updated" has no code of its own
 
 
@@ -317,5 +324,5 @@ def _verify(conn: Connection, resolved: ResolvedPolicies) -> None:
 
 def _left(conn: Connection, resolved: ResolvedPolicies) -> str:
     """What is still to be done, in words; '' for nothing."""
-    actual = read_state(conn, resolved.policies.schemas, resolved.policies.acting)
+    actual = state_for(conn, resolved.policies)
     return "; ".join(o.words for o in plan(actual, lower(resolved, actual)).operations[:3])

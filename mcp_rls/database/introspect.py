@@ -129,7 +129,10 @@ with recursive granted as (
   select reach.member, m.roleid from reach join granted m on m.member = reach.roleid where m.inherits
 )
 select r.rolname as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls, r.rolcanlogin as login,
-       r.rolinherit as inherits,
+       r.rolinherit as inherits, r.rolcreaterole as creates_roles,
+       coalesce((select min(pg_describe_object(d.classid, d.objid, 0)) from pg_shdepend d
+                 where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid and d.deptype = 'o'
+                   and d.dbid in (0, (select oid from pg_database where datname = current_database()))), '') as owns,
        coalesce((select array_agg(distinct g.rolname::text) from reach join pg_roles g on g.oid = reach.roleid
                  where reach.member = r.oid), '{}') as member_of,
        coalesce((select array_agg(g.rolname::text) from pg_auth_members m join pg_roles g on g.oid = m.roleid
@@ -137,7 +140,7 @@ select r.rolname as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls,
 from pg_roles r
 """
 _FUNCTIONS = f"""
-select n.nspname as schema, f.proname as name, l.lanname as language,
+select n.nspname as schema, f.proname as name, l.lanname as language, f.prosecdef as security_definer,
        coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) as body
 from pg_proc f join pg_namespace n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang
 where {_USER_SCHEMA}
@@ -146,6 +149,12 @@ _ENTERED = """
 select coalesce(r.rolname, 'public') as role, n.nspname as schema
 from pg_namespace n cross join aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) x
 left join pg_roles r on r.oid = x.grantee where x.privilege_type = 'USAGE'
+"""
+_COUNTED = f"""
+select coalesce(r.rolname, 'public') as role, n.nspname as schema, c.relname as name
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+cross join aclexplode(coalesce(c.relacl, acldefault('s', c.relowner))) x left join pg_roles r on r.oid = x.grantee
+where c.relkind = 'S' and x.privilege_type = 'USAGE' and {_USER_SCHEMA}
 """
 # who may take a role is said by the membership from 16 on; before, every member may
 _GRANTS = """
@@ -202,7 +211,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         columns, privileges = _grouped(_rows(conn, _COLUMNS)), _grouped(_rows(conn, _PRIVILEGES))
         keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, _ROLES), _rows(conn, asked(_FUNCTIONS))
         schemas = _rows(conn, "select nspname as name from pg_namespace n")
-        entered = _rows(conn, _ENTERED)
+        entered, counted = _rows(conn, _ENTERED), _rows(conn, _COUNTED)
         user, classes = conn.execute("select current_user").fetchone(), _class_roles(conn)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
@@ -230,6 +239,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         functions=_functions(functions),
         schemas=frozenset(s["name"] for s in schemas),
         entered=frozenset((e["role"], e["schema"]) for e in entered),
+        counted=frozenset((c["role"], TableName(c["schema"], c["name"])) for c in counted),
         class_roles=classes,
     )
 
@@ -273,7 +283,7 @@ def _functions(rows: list[dict[str, Any]]) -> dict[str, tuple[Function, ...]]:
     """By 'schema.name'."""
     found: dict[str, list[Function]] = defaultdict(list)
     for row in rows:
-        function = Function(row["schema"], row["name"], row["language"], row["body"] or "")
+        function = Function(row["schema"], row["name"], row["language"], row["body"] or "", row["security_definer"])
         found[f"{function.schema}.{function.name}"].append(function)
     return {name: tuple(overloads) for name, overloads in found.items()}
 
@@ -291,8 +301,11 @@ where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 """
 
 
-def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str]) -> State:
-    """What is ours in this database, with the switches and grants of every table in `schemas`.
+def read_state(
+    conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str], class_roles: Iterable[str] = ()
+) -> State:
+    """What is ours in this database, with the switches and grants of every table in `schemas`. Of `class_roles`, that
+    are to be, also what they may use although nobody noted them yet.
 
     A `source` comes from the manifest if PostgreSQL still holds or prints for the object what was recorded; else
     it is ''.
@@ -305,7 +318,8 @@ def read_state(conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Ite
         manifest, printed = _manifest(conn) if installed else ({}, {})
         classes = _class_roles(conn)
         token_roles |= classes
-        held = _rows(conn, _GRANTS.format(roles=sql.array(tuple(sorted(classes))))) if classes else []
+        own = tuple(sorted({*classes, *class_roles}))
+        held = _rows(conn, _GRANTS.format(roles=sql.array(own))) if own else []
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES)
         triggers = _rows(conn, OUR_TRIGGERS)
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)

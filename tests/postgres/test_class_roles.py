@@ -8,22 +8,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
-from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.policy import load_policies
-from mcp_rls.compiler.resolve import resolve
 from mcp_rls.database.apply import apply_by_table, install
-from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.harness.hostile import run_hostile
 from mcp_rls.harness.matrix.result import Verdict
 from mcp_rls.harness.matrix.run import run_matrix
 from mcp_rls.harness.run import run_suite
 from mcp_rls.harness.suite import load_suite
-from mcp_rls.plan import plan, removed, script
+from mcp_rls.plan import plan, removed
 from mcp_rls.resources import bundled
-from mcp_rls.state import State
 from tests.postgres.project import NOTES_MODEL, Project
 from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, helper, policies, scratch_on
 from tests.postgres.test_alembic import OPEN, Revisions
@@ -123,7 +118,7 @@ def test_grants_are_what_the_rules_need(scratch: Scratch) -> None:
     """Table, schema and sequence privileges; nothing on other commands, even where PUBLIC holds some."""
     scratch.run(
         NOTES
-        + "create schema far; create table far.logs (id serial primary key, owner uuid); grant all on far.logs to authenticated; grant usage on schema far to authenticated"
+        + "create schema far; create table far.logs (id serial primary key, owner uuid); grant all on far.logs, far.logs_id_seq to authenticated; grant usage on schema far to authenticated"
     )
     file = head("granted").replace("[public]", "[public, far]")
     rules = '\n  far.logs: {people: [{allow: [select, insert], rows: "owner = token.person"}], clients: [{who: granted, allow: insert}]}\n'
@@ -166,21 +161,37 @@ def test_a_class_is_granted_no_more_than_people_have(scratch: Scratch) -> None:
     assert scratch.left(file) == ["mcp_meagre may use the schema far", "note in the manifest what changed"]
 
 
-def test_without_a_database_the_grant_asks_it(scratch: Scratch) -> None:
-    """What `compile` writes grants a class role what people turn out to have."""
-    scratch.run(NOTES + "revoke update on public.notes from authenticated")
-    file = head("offline") + notes("{who: offline, allow: [select, update]}")
-    resolved = resolve(policies(file), None, Diagnostics())
-    assert resolved is not None
-    for statement in script(lower(resolved, State())):
-        scratch.connection.execute(statement.encode())
-    assert scratch.sees(helper(), role="mcp_offline") == [1, 2]
-    assert (
-        scratch.ask(helper(), "update public.notes set status = 'x'", role="mcp_offline")
-        == "42501 permission denied for table notes"
+def test_a_class_takes_numbers_where_people_do(scratch: Scratch) -> None:
+    """A default that counts is for a class's client only where its person may count, too."""
+    scratch.run(
+        "create table public.logs (id serial primary key, owner uuid); grant all on public.logs to authenticated"
     )
-    held = [o for o in scratch.left(file) if "gets" in o or "mcp_offline" in o]
-    assert held == []
+    rules = '[{allow: insert, rows: "owner = token.person"}], clients: [{who: counts, allow: insert}]'
+    file = head("counts") + f"tables: {{public.logs: {{people: {rules}}}}}"
+    made = f"insert into public.logs (owner) values ('{ANN}')"
+    scratch.install(file)
+    for claims, role in ((ann(), "authenticated"), (helper(), "mcp_counts")):
+        assert scratch.ask(claims, made, role=role) == "42501 permission denied for sequence logs_id_seq"
+    scratch.run("grant usage on public.logs_id_seq to authenticated")
+    scratch.install(file)
+    for claims, role in ((ann(), "authenticated"), (helper(), "mcp_counts")):
+        assert scratch.ask(claims, made, role=role) == 1
+    assert scratch.left(file) == []
+
+
+def test_people_and_classes_get_and_lose_together(scratch: Scratch) -> None:
+    """A command that rules for people begin or cease to allow is the class's at once: nothing is left for later."""
+    scratch.run(NOTES)
+    rules = "{who: together, allow: [select, update]}"
+    some = head("together") + notes(rules, people='[{allow: select, rows: "owner = token.person"}]')
+    more = head("together") + notes(rules)
+    change = "update public.notes set status = 'x'"
+    for file in (some, more, some):
+        scratch.install(file)
+        assert scratch.left(file) == []
+        denied = "42501 permission denied for table notes"
+        for claims, role in ((ann(), "authenticated"), (helper(), "mcp_together")):
+            assert scratch.ask(claims, change, role=role) == (2 if file is more else denied)
 
 
 def test_what_policies_read_is_granted_and_shows_nothing(scratch: Scratch) -> None:
@@ -205,100 +216,23 @@ def test_what_policies_read_is_granted_and_shows_nothing(scratch: Scratch) -> No
     assert scratch.ask(helper(), "select level from public.members", role="mcp_reads") == [1]
 
 
-def test_roles_come_and_go_with_the_file(scratch: Scratch) -> None:
-    """Made once, noted, planned no more; gone with the class, unless something depends on it."""
-    scratch.run(NOTES)
-    file = head("fleeting", ", staying: {match: {ids: [other]}}") + notes("{who: [fleeting, staying], allow: select}")
+def test_what_policies_read_is_no_more_than_columns_leave(scratch: Scratch) -> None:
+    """A class that may read some columns of a table reads no others because a policy of another table does."""
+    scratch.run(f"""{NOTES}
+        create table public.members (person uuid primary key, level integer);
+        insert into public.members values ('{ANN}', 1);
+        grant select on public.members to authenticated;
+        alter table public.members enable row level security;
+        create policy own on public.members using (true);
+        alter table public.notes enable row level security;
+        create policy "of members" on public.notes using (exists (select from public.members m where m.person = owner))""")
+    file = head("narrow") + "tables:\n  public.notes: {clients: [{who: narrow, allow: select}]}\n"
+    file += "  public.members: {clients: [{who: narrow, allow: select, columns: [person]}]}\n"
     scratch.install(file)
-    assert scratch.run(ROLE + "'mcp_fleeting'") == [(False, False, False, False)]
+    assert scratch.sees(helper(), role="mcp_narrow") == [1, 2]
+    denied = "42501 permission denied for table members"
+    assert scratch.ask(helper(), "select level from public.members", role="mcp_narrow") == denied
     assert scratch.left(file) == []
-    scratch.run("create schema far; create table far.apart (id integer); grant select on far.apart to mcp_staying")
-    gone = file.replace("class_roles: true", "class_roles: false")
-    assert {"drop the role mcp_fleeting, unless something depends on it"} <= set(scratch.left(gone))
-    scratch.install(gone)
-    assert scratch.run(ROLE + "'mcp_fleeting'") == []
-    assert scratch.run(ROLE + "'mcp_staying'") != []
-    assert scratch.left(gone) == []
-    assert scratch.sees(helper()) == [1, 2]
-    scratch.run("drop table far.apart; drop role mcp_staying")
-
-
-def test_a_role_that_others_made_stays(scratch: Scratch) -> None:
-    """A role of that name is taken as it is, and left when the class goes; one that isn't fit is an error."""
-    scratch.run(
-        NOTES + "create role mcp_foreign nologin; create role mcp_unfit noinherit; grant authenticated to mcp_unfit"
-    )
-    file = head("foreign") + notes("{who: foreign, allow: select}")
-    scratch.install(file)
-    assert scratch.sees(helper(), role="mcp_foreign") == [1, 2]
-    scratch.install(file.replace("class_roles: true", "class_roles: false"))
-    assert scratch.run(ROLE + "'mcp_foreign'") != []
-    with pytest.raises(Invalid) as refused:
-        scratch.install(head("unfit") + notes("{who: unfit, allow: select}"))
-    (error,) = [d for d in refused.value.diagnostics if d.severity.label == "error"]
-    assert (error.code, error.span.line) == ("class-role-unfit", 8)
-    assert error.message == 'the role "mcp_unfit" of class "unfit" is a member of authenticated'
-    scratch.run("drop role mcp_unfit; drop role mcp_foreign")
-
-
-def test_two_databases_share_a_role(server: Any) -> None:
-    """The role is dropped with the last database that needs it."""
-    file = head("shared") + notes("{who: shared, allow: select}")
-    gone = file.replace("class_roles: true", "class_roles: false")
-    with scratch_on(server) as one, scratch_on(server) as other:
-        for scratch in (one, other):
-            scratch.run(NOTES)
-            scratch.install(file)
-        one.install(gone)
-        assert one.left(gone) == []
-        assert other.left(file) == []
-        assert other.sees(helper(), role="mcp_shared") == [1, 2]
-        other.install(gone)
-        assert other.run(ROLE + "'mcp_shared'") == []
-
-
-def test_who_may_take_a_role(scratch: Scratch) -> None:
-    """`taken_by` may become each class role, and has none of its privileges before; what others gave is left alone."""
-    scratch.run(NOTES + "create role taker login noinherit; create role friend nologin")
-    file = head("taken", keys="{taken_by: [taker]}") + notes("{who: taken, allow: select}")
-    scratch.install(file)
-    scratch.run("grant mcp_taken to friend")
-    with scratch.connection.transaction(force_rollback=True):
-        scratch.run("set session authorization taker")
-        with pytest.raises(psycopg.errors.InsufficientPrivilege), scratch.connection.transaction():
-            scratch.run("select from public.notes")
-        scratch.run("set local role mcp_taken")
-        assert scratch.value("select current_user") == "mcp_taken"
-    assert scratch.left(file) == []
-    nobody = file.replace("{taken_by: [taker]}", "true")
-    assert scratch.left(nobody) == ["taker may no longer become mcp_taken", "note in the manifest what changed"]
-    scratch.install(nobody)
-    members = "select member::regrole::text from pg_auth_members where roleid = 'mcp_taken'::regrole and member <> 10"
-    assert scratch.run(members) == [("friend",)]
-    scratch.install(file.replace("class_roles: {taken_by: [taker]}", "class_roles: false"))
-    scratch.run("drop role taker; drop role friend")
-
-
-def test_policies_of_the_app_that_name_a_role(scratch: Scratch) -> None:
-    """A policy for the shared role alone would leave the class's person without it: an error, mended by PUBLIC."""
-    scratch.run(
-        NOTES
-        + f"alter table public.notes enable row level security; create policy own on public.notes to authenticated using (owner = '{ANN}')"
-    )
-    file = head("bound") + "tables: {public.notes: {clients: [{who: bound, allow: select}]}}"
-    with pytest.raises(Invalid) as refused:
-        scratch.install(file)
-    (error,) = [d for d in refused.value.diagnostics if d.severity.label == "error"]
-    assert (error.code, error.span.line) == ("class-role-people", 10)
-    scratch.run(f"alter policy own on public.notes to public using (owner = '{ANN}' and current_user <> 'x')")
-    with pytest.raises(Invalid):
-        scratch.install(file)
-    scratch.run(f"alter policy own on public.notes using (owner = '{ANN}')")
-    scratch.install(file)
-    assert scratch.sees(helper(), role="mcp_bound") == [1, 2]
-    scratch.run("alter policy own on public.notes to authenticated, mcp_bound")
-    assert scratch.left(file) == []
-    assert scratch.sees(helper(), role="mcp_bound") == [1, 2]
 
 
 def test_table_by_table_and_back(scratch: Scratch) -> None:

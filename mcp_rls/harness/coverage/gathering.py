@@ -12,7 +12,7 @@ from mcp_rls.compiler import helpers
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import Command, PolicySet
 from mcp_rls.compiler.resolve import resolve
-from mcp_rls.database.introspect import read_state
+from mcp_rls.database.apply import state_for
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.harness.coverage import record
 from mcp_rls.harness.coverage.gate import of_gate
@@ -74,7 +74,7 @@ class Gathering:
         resolved = resolve(self.policies, stage.catalog, diagnostics)
         if resolved is None or diagnostics.has_errors:
             raise Invalid(diagnostics)
-        actual = read_state(stage.conn, self.policies.schemas, self.policies.acting)
+        actual = state_for(stage.conn, self.policies)
         pending = plan(actual, lower(resolved, actual)).operations
         if pending:
             raise CannotTest(f"coverage is of policies in force, and the database lacks some: {pending[0].words}")

@@ -75,12 +75,14 @@ class Run:
     def _state(self, *texts: str) -> State:
         """All of ours that these files see, read once for the same facts."""
         ((installed, facts),) = self.scratch.run(_FACTS)
-        schemas, roles = (
-            frozenset(n for text in texts for n in getattr(policies(text), key)) for key in ("schemas", "roles")
+        files = [policies(text) for text in texts]
+        schemas, roles, own = (
+            frozenset(n for f in files for n in names(f))
+            for names in (lambda f: f.schemas, lambda f: f.acting, lambda f: f.class_roles.values())
         )
-        key = (facts, self.scratch.value(_MANIFEST) if installed else "", schemas, roles)
+        key = (facts, self.scratch.value(_MANIFEST) if installed else "", schemas, roles, own)
         if key not in self.known:
-            self.known[key] = read_state(self.scratch.connection, schemas, roles)
+            self.known[key] = read_state(self.scratch.connection, schemas, roles, own)
         return self.known[key]
 
     def planned(self) -> tuple[Plan, Plan]:
@@ -302,7 +304,7 @@ def differences(one: State, other: State) -> list[str]:
             parts = _parts(before.get(key)), _parts(after.get(key))
             unlike = {part for part in {*parts[0], *parts[1]} if parts[0].get(part) != parts[1].get(part)}
             found += [f"{key}: {part} {parts[0].get(part)!r}, then {parts[1].get(part)!r}" for part in sorted(unlike)]
-    for name in ("privileges", "revoked", "recorded"):
+    for name in ("privileges", "revoked", "recorded", "grants", "class_roles"):
         before, after = getattr(one, name), getattr(other, name)
         if before != after:
             found.append(f"{name}: lost {sorted(before - after)}, too many {sorted(after - before)}")

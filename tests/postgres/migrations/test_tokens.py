@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.postgres.migrations import tokens
+from tests.postgres.migrations import class_roles, tokens
 from tests.postgres.migrations.migration import Migration
 from tests.postgres.migrations.ways import there_and_back
 from tests.postgres.scratch import Scratch
 
 pytestmark = pytest.mark.postgres
 
-CASES = tokens.CASES
+CASES = (*tokens.CASES, *class_roles.CASES)
 
 
 def test_there_and_back(case: Migration, case_scratch: Scratch, record_property):

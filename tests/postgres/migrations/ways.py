@@ -7,7 +7,7 @@ from tests.postgres.migrations.observer import free_readers, looker
 from tests.postgres.migrations.run import Run
 from tests.postgres.scratch import Scratch, make_roles
 
-ROLES = ("agent",)
+ROLES = ("agent", "mcp_first", "mcp_second")
 FREELY = 3  # in every third case sessions read without end meanwhile
 FEWEST = 60  # reads that look on at one case
 
