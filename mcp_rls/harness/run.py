@@ -247,8 +247,8 @@ class Runner:
     ) -> CheckResult:
         by_grant = self._is_by_grant(check, outcome, bearer)
         finding, message = outcome.finding, ""
-        if by_grant and self._has_rule(check, bearer):
-            privilege = f"{bearer.role} has no {check.command.upper()} privilege on {check.table}"
+        if by_grant and self._has_idle_rule(check, bearer):
+            privilege = f"no role of tokens has {check.command.upper()} on {check.table}"
             finding = undecided(f"the file has a rule for this, and {privilege}: no policy was asked")
         if self.explains and finding.verdict is not Verdict.PASSED:
             message = compose(self.stage, check, finding, expected, outcome.observation)
@@ -267,10 +267,12 @@ class Runner:
             finding.hint,
         )
 
-    def _has_rule(self, check: Check, bearer: Bearer) -> bool:
-        """Whether the file lets the token's class do this to some row: then a missing privilege is no denial of it."""
+    def _has_idle_rule(self, check: Check, bearer: Bearer) -> bool:
+        """Whether the file lets the token's class do this to some row, and nobody is granted it: that is no denial."""
         rules = (r for r in self.policies.client_rules(check.table) if check.command in r.commands)
-        return bearer.class_name is not None and any(bearer.class_name in rule.who for rule in rules)
+        if bearer.class_name is None or not any(bearer.class_name in rule.who for rule in rules):
+            return False
+        return not any(self.stage.facts(role).may(check.table, check.command) for role in self.policies.acting)
 
     def _is_by_grant(self, check: Check, outcome: CellOutcome, bearer: Bearer) -> bool:
         """Whether a cell is denied for want of a grant alone, and not one that the policy file withholds."""
