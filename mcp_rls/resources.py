@@ -26,6 +26,14 @@ def explanation(code: str) -> str | None:
     return (_PAGES / f"{code}.md").read_text(encoding="utf-8")
 
 
+def summary(code: str) -> str:
+    """The first sentence of a code's page, with its severity: 'Error. A role reaches a covered table ...'."""
+    page = explanation(code)
+    assert page is not None, "asked of a known code"
+    first = page.split("\n\n")[1]
+    return " ".join(first.replace("**", "").split())
+
+
 def _lint_page(file: Path) -> str:
     """A lint's severity and docstring, read and not imported: its libraries may not be there."""
     tree = ast.parse(file.read_text(encoding="utf-8"))

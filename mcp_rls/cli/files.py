@@ -163,14 +163,18 @@ def _script(header: Iterable[str], statements: tuple[str, ...]) -> str:
 
 
 @click.command("explain-code", short_help="What a diagnostic code means, and what to do.")
-@click.argument("code")
-def explain_code(code: str) -> None:
-    """Print the page about a diagnostic CODE, such as unknown-column."""
+@click.argument("code", required=False)
+def explain_code(code: str | None) -> None:
+    """Print the page about a diagnostic CODE, such as unknown-column; without one, what there is, a line each."""
     from mcp_rls import resources
     from mcp_rls.diagnostics import nearest
 
     known = resources.codes()
-    if code not in known:
-        hint = nearest(code, known)
-        raise Problem(f'there is no code "{code}"' + (f"\n{hint}" if hint else ""))
-    click.echo(resources.explanation(code))
+    if code is None:
+        width = max(map(len, known))
+        click.echo("\n".join(f"{name:{width}}  {resources.summary(name)}" for name in known))
+    elif code in known:
+        click.echo(resources.explanation(code))
+    else:
+        hint = nearest(code, known) or "mcp-rls explain-code lists all of them"
+        raise Problem(f'there is no code "{code}"\n{hint}')

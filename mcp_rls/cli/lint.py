@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mcp_rls import report
-from mcp_rls.cli.options import Target, exit_code, output_format, progress, target
+from mcp_rls.cli.options import Problem, Target, exit_code, output_format, progress, target
 
 if TYPE_CHECKING:
     from mcp_rls.compiler.model import PolicySet
@@ -41,6 +41,11 @@ def lint(
     from mcp_rls.lints import World, run
 
     _known(only)
+    if not (target.given or target.schema):
+        # a pipeline that has lost its URL must not be told that all is well
+        raise Problem(
+            "there is nothing to look at: name a database (--database, MCP_RLS_DATABASE_URL), or its --schema"
+        )
     diagnostics = Diagnostics()
     reasons = _reasons(accepted, diagnostics)
     with target.open() as place:
@@ -72,7 +77,8 @@ def _known(only: tuple[str, ...]) -> None:
 
     for name in only:
         if name not in lints():
-            raise click.BadParameter(f"there is no lint {name!r}; {nearest(name, lints())}".rstrip("; "))
+            hint = nearest(name, lints()) or "mcp-rls explain-code lists them"
+            raise click.BadParameter(f"there is no lint {name!r}; {hint}")
 
 
 def _reasons(file: Path | None, diagnostics: Diagnostics) -> dict[str, str]:

@@ -237,6 +237,9 @@ def test_every_code_is_explained():
     """And a misspelt one gets the nearest name, exit 2."""
     for code in codes():
         assert run("explain-code", code).stdout.startswith(f"# {code}"), code
+    listed = run("explain-code").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == sorted(codes())
+    assert all(line.split()[1] in ("Error.", "Warning.", "Note.") for line in listed)
     result = run("explain-code", "unknwon-key")
     assert (result.exit_code, 'did you mean "unknown-key"?' in result.stderr) == (2, True)
 
