@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -33,6 +34,20 @@ _URL = re.compile(
 
 class ServerError(Exception):
     """There is no server to work with. The message says what to do next; it never holds a password."""
+
+
+_SCRATCH = "mcp_rls: scratch since "
+# Of runs that were killed: an hour old, and nobody is there; a run that goes on is never without a connection so long.
+_LEFT_BEHIND = f"""
+select datname from (
+  select d.oid, d.datname, substring(shobj_description(d.oid, 'pg_database')
+           from '^{_SCRATCH}(\\d{{4}}-\\d\\d-\\d\\dT[0-9:.+]+)$') as since
+  from pg_database d
+  where d.datname ~ '^mcp_rls_[0-9a-f]{{12}}$' and pg_get_userbyid(d.datdba) = current_user and not d.datistemplate
+) known
+where case when since is not null then since::timestamptz < now() - interval '1 hour' end
+  and not exists (select from pg_stat_activity a where a.datid = known.oid)
+"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +95,13 @@ class Server:
         strategy = sql.SQL("strategy file_copy" if self.kind == "embedded" else "")
         names = sql.Identifier(name), sql.Identifier(template or "template0")
         with self._maintenance("create a database") as connection:
+            if self.kind == "given":  # the others go with their server
+                for left in connection.execute(_LEFT_BEHIND.encode()).fetchall():
+                    connection.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(left[0])))
             connection.execute(sql.SQL("create database {} template {} {}").format(*names, strategy))
+            if self.kind == "given":
+                since = sql.Literal(f"{_SCRATCH}{datetime.now(UTC).isoformat()}")
+                connection.execute(sql.SQL("comment on database {} is {}").format(names[0], since))
 
     def _drop(self, name: str) -> None:
         from psycopg import sql

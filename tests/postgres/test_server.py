@@ -384,6 +384,30 @@ def test_role_without_createdb(running: Server) -> None:
         connection.execute("drop role plain")
 
 
+def test_what_a_killed_run_left_on_a_given_server_goes_with_a_later_one(running: Server) -> None:
+    """An hour old, of ours, and nobody there; a younger one stays, one in use, and one that only has such a name."""
+    old, note = "2026-01-01T00:00:00+00:00", "mcp_rls: scratch since "
+    made = {"mcp_rls_00000000000a": note + old, "mcp_rls_00000000000b": note + "9999-01-01T00:00:00+00:00"}
+    made |= {"mcp_rls_00000000000c": note + old, "mcp_rls_00000000000d": "mine", "mcp_rls_00000000000e": note + "soon"}
+    with psycopg.connect(running.url, autocommit=True) as connection:
+        for name, comment in made.items():
+            connection.execute(f"create database {name}".encode())
+            connection.execute(f"comment on database {name} is '{comment}'".encode())
+        listed = "select datname from pg_database where datname ~ '^mcp_rls_0{11}[a-e]$' order by 1"
+        with psycopg.connect(running.url_of("mcp_rls_00000000000c")), open_server(running.url) as given:
+            with given.scratch_database() as url:
+                assert note in str(_commented(connection, url.split("?")[0].rsplit("/", 1)[1]))
+            assert [name for (name,) in connection.execute(listed)] == sorted(made)[1:]
+        for name in sorted(made)[1:]:
+            connection.execute(f"drop database {name}".encode())
+
+
+def _commented(connection: psycopg.Connection[Any], name: str) -> str | None:
+    query = "select shobj_description(oid, 'pg_database') from pg_database where datname = %s"
+    found = connection.execute(query, (name,)).fetchone()
+    return found[0] if found else None
+
+
 # A given server --------------------------------------------------------------------------------------------
 
 
