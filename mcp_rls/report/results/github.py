@@ -16,5 +16,7 @@ def write(results: Results, out: TextIO) -> None:
         message = one.message or one.headline
         out.write(annotation("error", message, **place, title=one.headline.partition(":")[0]) + "\n")
     counts = ", ".join(f"{result.count(verdict)} {verdict}" for verdict in Verdict)
+    if result.by_grant:
+        counts += f"; {len(result.by_grant)} denied for want of a grant: no policy was asked"
     level = "notice" if result.passed else "error"
     out.write(annotation(level, f"{counted(len(result.results), 'check')}: {counts}", title="mcp-rls test") + "\n")
