@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from mcp_rls.compiler.resolve import resolve
     from mcp_rls.database.apply import install
     from mcp_rls.diagnostics import Diagnostic, Diagnostics, Invalid, Severity, Span
-    from mcp_rls.plan import Operation, Plan, script
+    from mcp_rls.plan import Operation, Plan
     from mcp_rls.state import State
+    from mcp_rls.ways import script
 
     __version__: str
 

@@ -21,6 +21,7 @@ state
 sql
 compiler
 plan
+ways
 inspection
 lints
 database

@@ -121,8 +121,8 @@ def _offline(policies: PolicySet, down: bool) -> str:
     from mcp_rls.compiler.lower import lower
     from mcp_rls.compiler.resolve import resolve
     from mcp_rls.diagnostics import Diagnostics, Invalid
-    from mcp_rls.plan import script
     from mcp_rls.state import State
+    from mcp_rls.ways import script
 
     diagnostics = Diagnostics()
     resolved = resolve(policies, None, diagnostics)
@@ -148,7 +148,8 @@ def _against(policies: PolicySet, target: Target, down: bool) -> str:
 
 
 def _removal(desired: State) -> tuple[str, ...]:
-    from mcp_rls.plan import plan, removed
+    from mcp_rls.plan import plan
+    from mcp_rls.ways import removed
 
     return plan(desired, removed(desired)).statements
 

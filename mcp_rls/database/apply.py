@@ -23,8 +23,9 @@ from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, refused, run
-from mcp_rls.plan import LOCK_TIMEOUT, PATIENCE, Operation, Plan, by_table, plan
+from mcp_rls.plan import LOCK_TIMEOUT, PATIENCE, Operation, Plan, plan
 from mcp_rls.state import SCHEMA, State
+from mcp_rls.ways import by_table
 
 Connection = psycopg.Connection[Any]
 Progress = Callable[[str], None]

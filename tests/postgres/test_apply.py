@@ -18,7 +18,8 @@ from mcp_rls.alembic_plugin import way_back
 from mcp_rls.database import apply
 from mcp_rls.database.apply import Refused
 from mcp_rls.diagnostics import Invalid
-from mcp_rls.plan import Plan, by_table, plan, removed
+from mcp_rls.plan import Plan, plan
+from mcp_rls.ways import by_table, removed
 from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, helper, make_roles, policies
 
 pytestmark = pytest.mark.postgres

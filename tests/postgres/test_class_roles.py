@@ -17,8 +17,9 @@ from mcp_rls.harness.matrix.result import Verdict
 from mcp_rls.harness.matrix.run import run_matrix
 from mcp_rls.harness.run import run_suite
 from mcp_rls.harness.suite import load_suite
-from mcp_rls.plan import plan, removed
+from mcp_rls.plan import plan
 from mcp_rls.resources import bundled
+from mcp_rls.ways import removed
 from tests.postgres.project import NOTES_MODEL, Project
 from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, helper, policies, scratch_on
 from tests.postgres.test_alembic import OPEN, Revisions

@@ -20,8 +20,8 @@ from mcp_rls.database.apply import Refused, apply_plan
 from mcp_rls.database.drift import drift
 from mcp_rls.database.server import Server
 from mcp_rls.diagnostics import Diagnostics, Invalid
-from mcp_rls.plan import script
 from mcp_rls.state import State
+from mcp_rls.ways import script
 from tests.postgres.scratch import NOTES, Scratch, ann, helper, policies, scratch_on
 from tests.postgres.test_class_roles import ROLE, head, notes
 

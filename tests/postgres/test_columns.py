@@ -13,8 +13,8 @@ import pytest
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.resolve import resolve
 from mcp_rls.diagnostics import Diagnostics, Invalid
-from mcp_rls.plan import script
 from mcp_rls.state import State
+from mcp_rls.ways import script
 from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, make_roles, policies
 
 pytestmark = pytest.mark.postgres

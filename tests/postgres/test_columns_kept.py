@@ -14,8 +14,9 @@ from mcp_rls.compiler.resolve import resolve
 from mcp_rls.database.drift import Finding, Kind, drift
 from mcp_rls.diagnostics import Diagnostics
 from mcp_rls.effect import Effect
-from mcp_rls.plan import Plan, by_table, plan, removed, script
+from mcp_rls.plan import Plan, plan
 from mcp_rls.state import State
+from mcp_rls.ways import by_table, removed, script
 from tests.postgres.scratch import NOTES, Scratch, ann, helper, policies
 
 pytestmark = pytest.mark.postgres

@@ -21,8 +21,9 @@ from mcp_rls.compiler.lower import as_before, lower
 from mcp_rls.compiler.resolve import ResolvedPolicies
 from mcp_rls.database import apply
 from mcp_rls.database.introspect import read_state
-from mcp_rls.plan import Plan, by_table, plan, removed
+from mcp_rls.plan import Plan, plan
 from mcp_rls.state import State
+from mcp_rls.ways import by_table, removed
 from tests.postgres.migrations.migration import Ids, Migration
 from tests.postgres.migrations.observer import Looker, Seen, wider
 from tests.postgres.scratch import Scratch
