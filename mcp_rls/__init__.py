@@ -67,7 +67,7 @@ _HOMES = {
     "Span": "diagnostics",
     "Operation": "plan",
     "Plan": "plan",
-    "script": "plan",
+    "script": "ways",
     "State": "state",
 }
 
