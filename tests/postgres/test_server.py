@@ -31,7 +31,8 @@ _ROOT = Path(server.__file__).parents[2]
 
 # Prints the server's directory and pid, and holds the server until it is told otherwise.
 _OWNER = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without it
 from urllib.parse import parse_qs, urlsplit
 from mcp_rls.database.server import open_server
 with open_server() as server:

@@ -328,7 +328,7 @@ create policy "Enable update for ""owners"" (100%s, :own)" on public.notes for u
 create policy "it's; drop table notes --" on public.notes as restrictive for delete using (id > 1);
 comment on policy "Users can view their own notes." on public.notes is 'mcp_rls, not ours';
 """,
-        never=("Users can", "owners", "drop table", "disable"),
+        never=("Users can", "owners", "drop table", "disable row"),
     ),
     Migration(
         "policies of the app's own that read their own table",
@@ -452,7 +452,7 @@ ENDS = (
         None,
         {"stranger": ("", "1 2 3 4"), "helper": ("1 3", "1 2 3 4"), "ann": ALL},
         does=("drop schema mcp_rls",),
-        never=("disable",),
+        never=("disable row",),
     ),
     Migration(
         "all of ours goes, and the app's own policies are left",
@@ -467,7 +467,7 @@ ENDS = (
         notes(rule("id < 4", allow="[select, update]"), people=people("owner = token.person", "[select, update]")),
         None,
         {"helper": ("1 2", ""), "ann": ("1 2 4", "")},
-        never=("disable",),
+        never=("disable row",),
     ),
 )  # fmt: skip
 
