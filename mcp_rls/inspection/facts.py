@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -63,6 +63,16 @@ class Trigger:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """What `create rule` made, but for what a view is: done with the rights of the relation's owner."""
+
+    name: str
+    event: str  # 'insert' | 'update' | 'delete'
+    definition: str  # as PostgreSQL prints it with search_path = pg_catalog
+    calls: frozenset[int]  # oids of functions in it, aggregates, operators' and casts' too
+
+
+@dataclass(frozen=True)
 class Policy:
     """A policy; expressions as PostgreSQL prints them with search_path = pg_catalog."""
 
@@ -102,9 +112,10 @@ class Relation:
     parents: tuple[TableName, ...]
     is_partition: bool
     definition: str  # of a view
-    reads: frozenset[int]  # oids of relations that a view's rules read
-    calls: frozenset[int]  # oids of functions that a view's rules call, operators' and casts' too
+    reads: frozenset[int]  # oids of relations that a view reads
+    calls: frozenset[int]  # oids of functions that a view calls, aggregates, operators' and casts' too
     rows: float  # an estimate; -1 where nobody looked yet
+    rules: tuple[Rule, ...] = ()  # those in force
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -136,6 +147,7 @@ class Function:
     execute: frozenset[Grant]
     is_trigger: bool
     types: str = ""  # of its arguments: 'uuid, text'
+    calls: frozenset[int] = frozenset()  # oids of what a stored body and defaults call, as a view's are
 
     def __str__(self) -> str:
         return f"function {self.schema}.{self.name}({self.arguments})"
@@ -145,6 +157,22 @@ class Function:
         """What a policy file may call it: with its arguments, with their types, or by name alone."""
         name = f"{self.schema}.{self.name}"
         return frozenset({name, f"{name}({self.arguments})", f"{name}({self.types})"})
+
+
+@dataclass(frozen=True)
+class Shorthand:
+    """An aggregate, an operator or a cast: it calls functions that the query doesn't name."""
+
+    oid: int
+    kind: str  # 'aggregate' | 'operator' | 'cast'
+    schema: str  # '' of a cast
+    name: str
+    types: str  # that it takes: 'integer', 'text, text'; of a cast, both: 'text to tag'
+    functions: frozenset[int]  # oids
+    execute: frozenset[Grant] = frozenset()  # of an aggregate: asked for in place of that on its functions
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.schema}.{self.name}({self.types})" if self.schema else f"{self.kind} of {self.types}"
 
 
 @dataclass(frozen=True)
@@ -171,11 +199,17 @@ class Facts:
     user: str = ""  # that read them
     temporary: frozenset[str] = frozenset()  # roles that may make temporary objects, 'public' among them
     aggregates: frozenset[str] = frozenset()  # names of aggregate and window functions, PostgreSQL's own too
+    shorthands: tuple[Shorthand, ...] = ()  # none of pg_catalog
 
     @cached_property
     def tables(self) -> Mapping[TableName, Relation]:
         """Every relation that isn't a sequence, by name."""
         return {r.name: r for r in self.relations.values() if r.kind != "sequence"}
+
+    @cached_property
+    def own_aggregates(self) -> Mapping[int, Shorthand]:
+        """By oid."""
+        return {s.oid: s for s in self.shorthands if s.kind == "aggregate"}
 
     @cached_property
     def derived(self) -> dict[str, Any]:
@@ -224,6 +258,23 @@ class Facts:
         return self.holds(role, self.schemas.get(schema, frozenset()), "USAGE") or (
             self.schema_owners.get(schema) in self.acts_as(role)
         )
+
+    def uses(self, role: str, relation: Relation, *privileges: str) -> bool:
+        """Whether the role holds one of the privileges on the relation and may enter its schema."""
+        return self.enters(role, relation.name.schema) and any(
+            self.holds(role, relation.grants, p) or relation.owner in self.acts_as(role) for p in privileges
+        )
+
+    def sets_off(self, role: str, relation: Relation, *commands: str) -> bool:
+        """Whether the role may do such a thing to the relation: itself, or by a view that does it as its owner."""
+        privileges = [command.upper() for command in commands]
+        return any(self.uses(role, way, *privileges) for way in (relation, *self._views_of(relation)))
+
+    def _views_of(self, relation: Relation) -> Iterator[Relation]:
+        """The views that read it as their owner."""
+        for view in self.relations.values():
+            if view.kind == "view" and not view.option("security_invoker") and relation in self.below(view):
+                yield view
 
     def binds(self, role: str, relation: Relation) -> bool:
         """Whether row security, where it is on, applies to the role on that table."""

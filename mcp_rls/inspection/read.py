@@ -21,6 +21,8 @@ from mcp_rls.inspection.facts import (
     Policy,
     Relation,
     Role,
+    Rule,
+    Shorthand,
     Trigger,
 )
 from mcp_rls.state import SCHEMA
@@ -35,7 +37,7 @@ _NOT_OF_EXTENSION = (
 _CALLED = """
         left join pg_operator o on d.refclassid = 'pg_operator'::regclass and o.oid = d.refobjid
         left join pg_cast k on d.refclassid = 'pg_cast'::regclass and k.oid = d.refobjid
-        join pg_proc f on f.oid = case d.refclassid
+        join pg_proc callee on callee.oid = case d.refclassid
           when 'pg_proc'::regclass then d.refobjid else coalesce(o.oprcode, k.castfunc) end"""
 
 _RELATIONS = f"""
@@ -48,10 +50,11 @@ select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, p
         where h.inhrelid = c.oid) as parents,
        (select array_agg(distinct d.refobjid::bigint) from pg_rewrite w
         join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid
-        where w.ev_class = c.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> c.oid) as reads,
-       (select array_agg(distinct f.oid::bigint) from pg_rewrite w
+        where w.ev_class = c.oid and w.ev_type = '1' and d.refclassid = 'pg_class'::regclass
+        and d.refobjid <> c.oid) as reads,
+       (select array_agg(distinct callee.oid::bigint) from pg_rewrite w
         join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = w.oid {_CALLED}
-        where w.ev_class = c.oid) as calls
+        where w.ev_class = c.oid and w.ev_type = '1') as calls
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and {_USER} and n.nspname <> '{SCHEMA}'
   and {_NOT_OF_EXTENSION.format(catalog="pg_class", oid="c.oid")}
@@ -126,6 +129,13 @@ select t.tgrelid as oid, t.tgname::text as name, t.tgfoid::bigint as function, t
              where t.tgtype & e.bit > 0) as events
 from pg_trigger t where not t.tgisinternal
 """
+_RULES = f"""
+select w.ev_class as oid, w.rulename::text as name, w.ev_type::text as event, pg_get_ruledef(w.oid) as definition,
+       (select array_agg(distinct callee.oid::bigint) from pg_depend d {_CALLED}
+        where d.classid = 'pg_rewrite'::regclass and d.objid = w.oid) as calls
+from pg_rewrite w where w.ev_type <> '1' and w.ev_enabled <> 'D'
+order by w.ev_class, w.rulename
+"""
 _POLICIES = f"""
 select p.polrelid as oid, p.polname::text as name, p.polpermissive as permissive, p.polcmd::text as command,
        (select array_agg(coalesce(r.rolname::text, '{PUBLIC}') order by r.rolname)
@@ -133,7 +143,7 @@ select p.polrelid as oid, p.polname::text as name, p.polpermissive as permissive
        pg_get_expr(p.polqual, p.polrelid) as using, pg_get_expr(p.polwithcheck, p.polrelid) as check,
        (select array_agg(distinct d.refobjid::bigint) from pg_depend d where d.classid = 'pg_policy'::regclass
         and d.objid = p.oid and d.refclassid = 'pg_class'::regclass and d.refobjid <> p.polrelid) as relations,
-       (select array_agg(distinct f.oid::bigint) from pg_depend d {_CALLED}
+       (select array_agg(distinct callee.oid::bigint) from pg_depend d {_CALLED}
         where d.classid = 'pg_policy'::regclass and d.objid = p.oid) as functions
 from pg_policy p order by p.polrelid, p.polname
 """
@@ -146,11 +156,35 @@ select f.oid, n.nspname::text as schema, f.proname::text as name,
        f.proleakproof as leakproof, coalesce(f.proconfig, '{{}}') as settings, coalesce(f.prosrc, '') as body,
        coalesce(pg_get_function_sqlbody(f.oid), '') as sql_body,
        f.prorettype in ('trigger'::regtype, 'event_trigger'::regtype) as is_trigger,
+       (select array_agg(distinct callee.oid::bigint) from pg_depend d {_CALLED}
+        where d.classid = 'pg_proc'::regclass and d.objid = f.oid and callee.oid <> f.oid) as calls,
        (select array_agg(array[coalesce(r.rolname::text, '{PUBLIC}'), x.is_grantable::text])
         from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) x
         left join pg_roles r on r.oid = x.grantee) as execute
 from pg_proc f join pg_namespace n on n.oid = f.pronamespace join pg_language l on l.oid = f.prolang
 where {_USER} and f.prokind in ('f', 'p') and {_NOT_OF_EXTENSION.format(catalog="pg_proc", oid="f.oid")}
+"""
+_SHORTHANDS = f"""
+select a.aggfnoid::oid as oid, 'aggregate' as kind, n.nspname::text as schema,
+       f.proname::text as name, oidvectortypes(f.proargtypes) as types,
+       array[aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn,
+             aggmfinalfn]::oid[]::bigint[] as functions,
+       (select array_agg(coalesce(r.rolname::text, '{PUBLIC}'))
+        from aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) x
+        left join pg_roles r on r.oid = x.grantee) as execute
+from pg_aggregate a join pg_proc f on f.oid = a.aggfnoid join pg_namespace n on n.oid = f.pronamespace
+where {_USER} and {_NOT_OF_EXTENSION.format(catalog="pg_proc", oid="f.oid")}
+union all
+select o.oid, 'operator', n.nspname::text, o.oprname::text,
+       concat_ws(', ', format_type(nullif(o.oprleft, 0), null), format_type(o.oprright, null)),
+       array[o.oprcode::oid::bigint], null
+from pg_operator o join pg_namespace n on n.oid = o.oprnamespace
+where {_USER} and {_NOT_OF_EXTENSION.format(catalog="pg_operator", oid="o.oid")}
+union all
+select k.oid, 'cast', '', '', format_type(k.castsource, null) || ' to ' || format_type(k.casttarget, null),
+       array[k.castfunc::bigint], null
+from pg_cast k join pg_proc f on f.oid = k.castfunc join pg_namespace n on n.oid = f.pronamespace
+where {_USER} and {_NOT_OF_EXTENSION.format(catalog="pg_cast", oid="k.oid")}
 """
 _ROLES = """
 with recursive granted as (
@@ -187,6 +221,7 @@ _KINDS = {
     "r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"
 }  # fmt: skip
 _COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
+_COMMANDS_OF_RULES = {"2": "update", "3": "insert", "4": "delete"}
 _VOLATILITY = {"i": "immutable", "s": "stable", "v": "volatile"}
 _PARALLEL = {"s": "safe", "r": "restricted", "u": "unsafe"}
 _ACTIONS = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
@@ -203,7 +238,7 @@ def read_facts(conn: psycopg.Connection[Any]) -> Facts:
             name: _by_oid(_rows(conn, query))
             for name, query in {
                 "columns": _COLUMNS, "grants": _GRANTS, "indexes": _INDEXES, "keys": _FOREIGN_KEYS,
-                "triggers": _TRIGGERS, "policies": _POLICIES,
+                "triggers": _TRIGGERS, "policies": _POLICIES, "rules": _RULES,
             }.items()
         }  # fmt: skip
         relations = [_relation(row, parts) for row in _rows(conn, _RELATIONS)]
@@ -213,6 +248,7 @@ def read_facts(conn: psycopg.Connection[Any]) -> Facts:
         extensions = _rows(conn, "select extname::text as name from pg_extension")
         temporary = _rows(conn, _TEMPORARY)
         aggregates = _rows(conn, "select distinct proname::text as name from pg_proc where prokind in ('a', 'w')")
+        shorthands = _rows(conn, _SHORTHANDS)
         users = _rows(conn, "select current_user::text as name")
     grants: dict[str, set[Grant]] = {row["name"]: set() for row in schemas}
     for row in schemas:
@@ -229,6 +265,9 @@ def read_facts(conn: psycopg.Connection[Any]) -> Facts:
         user=users[0]["name"],
         temporary=frozenset(row["role"] for row in temporary),
         aggregates=frozenset(row["name"] for row in aggregates),
+        shorthands=tuple(
+            _shorthand(row) for row in sorted(shorthands, key=lambda row: (row["kind"], row["name"], row["types"]))
+        ),
     )
 
 
@@ -270,6 +309,10 @@ def _relation(row: Row, parts: Mapping[str, Rows]) -> Relation:
         reads=frozenset(row["reads"] or ()),
         calls=frozenset(row["calls"] or ()),
         rows=row["rows"],
+        rules=tuple(
+            Rule(w["name"], _COMMANDS_OF_RULES[w["event"]], w["definition"], frozenset(w["calls"] or ()))
+            for w in parts["rules"][oid]
+        ),
     )
 
 
@@ -313,7 +356,15 @@ def _function(row: Row) -> Function:
         execute=frozenset(Grant(role, "EXECUTE", "", grantable == "true") for role, grantable in row["execute"] or ()),
         is_trigger=row["is_trigger"],
         types=row["types"],
+        calls=frozenset(row["calls"] or ()),
     )
+
+
+def _shorthand(row: Row) -> Shorthand:
+    return Shorthand(
+        row["oid"], row["kind"], row["schema"], row["name"], row["types"], frozenset(row["functions"]),
+        frozenset(Grant(role, "EXECUTE") for role in row["execute"] or ()),
+    )  # fmt: skip
 
 
 def _role(row: Row) -> Role:

@@ -87,13 +87,11 @@ class World:
 
     def reaching(self, relation: Relation, *privileges: str) -> tuple[str, ...]:
         """The token roles that hold one of the privileges on the relation and may enter its schema."""
-        facts = self.facts
-        return tuple(
-            role
-            for role in self.roles
-            if facts.enters(role, relation.name.schema)
-            and any(facts.holds(role, relation.grants, p) or relation.owner in facts.acts_as(role) for p in privileges)
-        )
+        return tuple(role for role in self.roles if self.facts.uses(role, relation, *privileges))
+
+    def setting_off(self, relation: Relation, *commands: str) -> tuple[str, ...]:
+        """The token roles that may do one of these things to the relation, by a view that runs as its owner too."""
+        return tuple(role for role in self.roles if self.facts.sets_off(role, relation, *commands))
 
     def calling(self, function: Function) -> tuple[str, ...]:
         """The token roles that may call the function."""

@@ -4,7 +4,8 @@
 
 The registry says which clients are of a class, the consent table what a person has granted. A client that can write
 there promotes itself. No rule may let it (the diagnostic `self-grant`); but a view that runs as its owner, a SECURITY
-DEFINER function, or such a trigger on a table that clients may write, writes there all the same, past the ceilings.
+DEFINER function, such a trigger on what clients may write, or a rule (`create rule`), writes there all the same, past
+the ceilings.
 
 A line under `doors:` doesn't accept this: what a door shows can be harmless, but whoever can grant to himself has
 everything.
@@ -48,6 +49,7 @@ def find(world: World) -> Iterator[Found]:
             yield from _views(world, table)
             yield from _functions(world, table)
             yield from _triggers(world, world.policies, table)
+            yield from _rules(world, table)
 
 
 def _deciding(policies: PolicySet) -> set[TableName]:
@@ -74,18 +76,32 @@ def _functions(world: World, table: Relation) -> Iterator[Found]:
 
 def _triggers(world: World, policies: PolicySet, table: Relation) -> Iterator[Found]:
     tracer = Tracer(world.facts)
-    for source in world.tables:
+    for source in world.facts.relations.values():
         names = [t.name for t in (source, *world.facts.ancestors(source))]
         written = {c for name in names for rule in policies.client_rules(name) for c in rule.commands}
         for trigger in source.triggers:
             function = world.facts.functions.get(trigger.function)
-            if function is None or not trigger.enabled or not trigger.events & written:
+            if function is None or not trigger.enabled:
+                continue
+            bare = source not in world.tables and world.setting_off(source, *trigger.events)
+            if not (bare or trigger.events & written):
                 continue
             touches = [t for t in tracer.trace(function).touches if t.table == table.name and t.command in _WRITES]
             if any(passes(world.facts, t.role, table, world.roles) for t in touches):
                 name = f"trigger {source.name}.{trigger.name}"
                 how = f"what clients may write to {source.name} makes {name} write to {table.name} by {function}"
                 yield _found(table, name, how, "let the trigger write nothing there, or take the rule from clients")
+
+
+def _rules(world: World, table: Relation) -> Iterator[Found]:
+    tracer = Tracer(world.facts)
+    for source in world.facts.relations.values():
+        for rule in source.rules:
+            touches = [t for t in tracer.ruled(source, rule).touches if t.table == table.name and t.command in _WRITES]
+            roles = world.setting_off(source, rule.event)
+            if roles and any(passes(world.facts, t.role, table, world.roles) for t in touches):
+                how = f"{', '.join(roles)} can write {table.name} by rule {rule.name} of {source} as its owner"
+                yield _found(table, f"rule {source.name}.{rule.name}", how, f"drop rule {rule.name} on {source.name}")
 
 
 def _found(table: Relation, door: str, how: str, *hints: str) -> Found:

@@ -7,21 +7,26 @@ owner, or binds it by other policies than those for the token's roles, the ceili
 changes through the function what its rules keep from it. Everybody may call a new function, for PUBLIC has EXECUTE
 unless it is revoked. That holds for a function which only says yes or no, too: it tells of rows that are hidden.
 
+A function in a schema that clients can't enter is called all the same through what was made to call it: a view, a rule,
+a function that is stored as a tree, an operator, a cast, an aggregate. Of an aggregate its own EXECUTE is asked for,
+not that of the functions that it is made of.
+
 What the function does is read from its body, through functions that it calls and views that it reads. A body that
 can't be analysed, one that runs SQL which it puts together among them, counts as one that reads everything.
 
 ## Fix
 
-`revoke execute on function NAME from public, ROLE` if no client needs to call it. One that policies call must keep
-EXECUTE: move it to a schema that the tokens' roles can't enter, `alter function NAME set schema SCHEMA`; policies still
-find it, clients don't. Make it `security invoker` if it needs no more than its caller has. One that clients are meant
-to call is a door: list it under `doors:` with the reason.
+`revoke execute on function NAME from public, ROLE` if no client needs to call it; that of the aggregate, if it is one
+that calls it. One that policies call must keep EXECUTE: move it to a schema that the tokens' roles can't enter,
+`alter function NAME set schema SCHEMA`; policies still find it, clients don't. Make it `security invoker` if it needs
+no more than its caller has. One that clients are meant to call is a door: list it under `doors:` with the reason.
 
 ## What it doesn't catch
 
 What triggers and cascades on the tables do to others. Functions that extensions made. Functions that only a column's
-default, an index or a constraint calls. It doesn't judge what the function tells: one that returns nothing but what its
-caller may see anyway is reported all the same. Without a policy file `definer-function-callable` says it.
+default, an index, an operator class, a domain or a constraint calls. It doesn't judge what the function tells: one that
+returns nothing but what its caller may see anyway is reported all the same. Without a policy file
+`definer-function-callable` says it.
 """
 
 from __future__ import annotations

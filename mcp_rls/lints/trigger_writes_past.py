@@ -6,7 +6,9 @@ A trigger whose function is SECURITY DEFINER, or calls one, acts with the rights
 may write to one table then writes to another where no rule lets it: the rows are of its making, or it chooses which
 ones change. For an audit log that is the point; for a balance or a list of members it may be a way round.
 
-A table counts as closed to a client if its class has no rule for that command there.
+A table counts as closed to a client if its class has no rule for that command there. No ceiling stands before a view,
+nor before a table of another schema: what sets off a trigger there, `instead of` among them, any client may do whose
+role has the privilege, and all that the trigger writes is closed to some.
 
 ## Fix
 
@@ -16,7 +18,8 @@ under `doors:` as `schema.table.trigger`, with the reason.
 
 ## What it doesn't catch
 
-Triggers on the table that is written to, in turn. Rules of the old kind (`create rule`). What a function in another
+Triggers on the table that is written to, in turn. What a trigger reads, and shows in the row that it gives back. Rules
+of the old kind (`create rule`): `rule-past-ceilings` reports them. What a function in another
 language than SQL and PL/pgSQL does, or one that runs SQL which it puts together, isn't known; it is reported.
 """
 
@@ -39,15 +42,19 @@ def find(world: World) -> Iterator[Found]:
     if world.policies is None:
         return
     tracer = Tracer(world.facts)
-    for table in world.tables:
+    for table in world.facts.relations.values():
         for trigger in table.triggers:
             function, name = world.facts.functions.get(trigger.function), f"{table.name}.{trigger.name}"
-            classes = _setting_off(world, table, trigger.events) if trigger.enabled else []
-            written = _written(world, tracer, table, function, classes) if function is not None else ""
-            if function is not None and written and name not in world.doors:
+            if function is None or not trigger.enabled or name in world.doors:
+                continue
+            classes = _setting_off(world, table, trigger.events)
+            anybody = () if table in world.tables else world.setting_off(table, *trigger.events)
+            written = _written(world, tracer, table, function, classes, bool(anybody))
+            if written:
+                who = f"every client, as {', '.join(anybody)}," if anybody else listed(classes)
                 yield Found(
                     f"trigger {name}",
-                    f"{listed(classes)} may write to {table.name}, and its trigger {trigger.name} then {written},"
+                    f"{who} may write to {table.name}, and its trigger {trigger.name} then {written},"
                     f" which is closed to them",
                     (f"alter function {function.schema}.{function.name}({function.types}) security invoker",),
                     table.name,
@@ -62,16 +69,20 @@ def _setting_off(world: World, table: Relation, events: frozenset[str]) -> list[
     return sorted({name for rule in rules for name in rule.who})
 
 
-def _written(world: World, tracer: Tracer, table: Relation, function: Function, classes: list[str]) -> str:
-    """What it does to other covered tables that some of these classes may not, in words; '' for nothing."""
-    if not classes:
+def _written(
+    world: World, tracer: Tracer, table: Relation, function: Function, classes: list[str], anybody: bool
+) -> str:
+    """What it does to other covered tables that some of these classes, or any client, may not, in words; '' for
+    nothing.
+    """
+    if not (classes or anybody):
         return ""
     covered = {t.name: t for t in world.tables if t.name != table.name}
     trace = tracer.trace(function)
     done = sorted(
         f"{t.command}s rows of {t.table}" for t in trace.touches
         if t.table in covered and t.command in _WRITES and passes(world.facts, t.role, covered[t.table], world.roles)
-        if any(not _may(world, name, t.command, covered[t.table]) for name in classes)
+        if anybody or any(not _may(world, name, t.command, covered[t.table]) for name in classes)
     )  # fmt: skip
     free = {r for r, _ in trace.odd if any(passes(world.facts, r, t, world.roles) for t in covered.values())}
     odd = sorted(words for role, words in trace.odd if role in free)

@@ -13,8 +13,9 @@ that is meant to show more, counts for example, is a door: list it under `doors:
 
 ## What it doesn't catch
 
-What a function that the view calls reads. A view whose owner is bound by row security for the same roles is reported
-too: which rows it shows then depends on the owner, not on the token.
+What a function that the view calls reads, what its triggers and rules do: `definer-function-door`,
+`trigger-writes-past` and `rule-past-ceilings` say that. A view whose owner is bound by row security for the same roles
+is reported too: which rows it shows then depends on the owner, not on the token.
 """
 
 from __future__ import annotations

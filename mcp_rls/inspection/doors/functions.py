@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.inspection.doors.traces import Trace, Tracer, passes
-from mcp_rls.inspection.facts import Facts, Function, Relation
+from mcp_rls.inspection.facts import Facts, Function, Relation, Shorthand
 from mcp_rls.inspection.words import listed
 
 _OURS = "mcp_rls"
@@ -17,10 +17,24 @@ _WRITES = ("insert", "update", "delete", "truncate")
 
 @dataclass(frozen=True)
 class Way:
-    """How a function is called: directly, or `by` a view or another function."""
+    """How a function is called: directly, or `by` a view, an aggregate, another function.
+
+    `summed`: the aggregate whose EXECUTE is asked for in place of the function's.
+    """
 
     roles: tuple[str, ...]
     by: str = ""
+    summed: Shorthand | None = None
+
+
+@dataclass(frozen=True)
+class _Caller:
+    """What calls these functions for these roles, wherever they stand."""
+
+    name: str
+    roles: tuple[str, ...]
+    functions: frozenset[int]  # oids
+    summed: Shorthand | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ def open_functions(
     for function in facts.functions.values():
         if not function.definer or function.is_trigger or function.schema == _OURS or not tables:
             continue
-        way = ways.to(function, tracer)
+        way = ways.to(function)
         door = _door(facts, function, way, tracer.trace(function), tables, bound) if way else None
         if door is not None:
             yield door
@@ -89,42 +103,65 @@ class _Ways:
 
     def __init__(self, facts: Facts, roles: Collection[str]) -> None:
         self.facts, self.roles = facts, roles
-        self._callers: list[tuple[str, tuple[str, ...], frozenset[int]]] | None = None
+        self._callers: list[_Caller] | None = None
 
-    def to(self, function: Function, tracer: Tracer) -> Way | None:
-        """The function's own way if there is one, else one through a view or a function that is stored as a tree:
-        there the function was looked up when those were made, and nobody needs to enter its schema.
+    def to(self, function: Function) -> Way | None:
+        """The function's own way if there is one, else one through what was made to call it: there the function was
+        looked up when that was made, and nobody needs to enter its schema.
         """
-        allowed = [r for r in self.roles if self.facts.holds(r, function.execute, "EXECUTE")]
+        allowed = self._allowed(function)
         direct = tuple(r for r in allowed if self.facts.enters(r, function.schema))
         if direct:
             return Way(direct)
-        for name, roles, called in self._found(tracer):
-            through = tuple(r for r in allowed if r in roles)
-            if through and function.oid in called:
-                return Way(through, name)
+        if self._callers is None:
+            self._callers = [*self._shorthands(), *self._stored()]
+        for caller in self._callers:
+            through = tuple(r for r in caller.roles if caller.summed or r in allowed)
+            if through and function.oid in caller.functions:
+                return Way(through, caller.name, caller.summed)
         return None
 
-    def _found(self, tracer: Tracer) -> list[tuple[str, tuple[str, ...], frozenset[int]]]:
-        if self._callers is None:
-            facts = self.facts
-            views = [v for v in facts.relations.values() if v.kind == "view"]
-            trees = [f for f in facts.functions.values() if f.sql_body and not f.definer and f.schema != _OURS]
-            self._callers = [(str(v), self._using(v), _called(facts, v)) for v in views]
-            self._callers += [(str(f), self._calling(f), tracer.calls(f)) for f in trees]
-        return self._callers
+    def _shorthands(self) -> Iterator[_Caller]:
+        """Aggregates, operators and casts that a query may use; a cast is found by its types, wherever they are."""
+        for each in self.facts.shorthands:
+            roles = tuple(r for r in self.roles if not each.schema or self.facts.enters(r, each.schema))
+            if each.kind == "aggregate":
+                yield _Caller(str(each), self._adding(each, roles), each.functions, each)
+            else:
+                yield _Caller(str(each), roles, each.functions)
 
-    def _using(self, view: Relation) -> tuple[str, ...]:
-        facts = self.facts
-        return tuple(
-            r for r in self.roles if facts.enters(r, view.name.schema) and facts.holds(r, view.grants, "SELECT")
-        )
+    def _stored(self) -> Iterator[_Caller]:
+        """Views, rules and functions that are stored as trees, with the aggregates in them."""
+        for caller in (*self._views(), *self._rules(), *self._trees()):
+            yield caller
+            for oid in sorted(caller.functions & self.facts.own_aggregates.keys()):
+                each = self.facts.own_aggregates[oid]
+                yield _Caller(caller.name, self._adding(each, caller.roles), each.functions, each)
 
-    def _calling(self, function: Function) -> tuple[str, ...]:
-        facts = self.facts
-        return tuple(
-            r for r in self.roles if facts.enters(r, function.schema) and facts.holds(r, function.execute, "EXECUTE")
-        )
+    def _views(self) -> Iterator[_Caller]:
+        for view in self.facts.relations.values():
+            if view.kind == "view":
+                roles = tuple(r for r in self.roles if self.facts.uses(r, view, "SELECT"))
+                yield _Caller(str(view), roles, _called(self.facts, view))
+
+    def _rules(self) -> Iterator[_Caller]:
+        for relation in self.facts.relations.values():
+            for rule in relation.rules:
+                roles = tuple(r for r in self.roles if self.facts.sets_off(r, relation, rule.event))
+                yield _Caller(f"rule {relation.name}.{rule.name}", roles, rule.calls)
+
+    def _trees(self) -> Iterator[_Caller]:
+        for function in self.facts.functions.values():
+            if function.calls and not function.definer and function.schema != _OURS:
+                roles = tuple(r for r in self._allowed(function) if self.facts.enters(r, function.schema))
+                yield _Caller(str(function), roles, function.calls)
+
+    def _allowed(self, function: Function) -> tuple[str, ...]:
+        return tuple(r for r in self.roles if self.facts.holds(r, function.execute, "EXECUTE"))
+
+    def _adding(self, aggregate: Shorthand, roles: Collection[str]) -> tuple[str, ...]:
+        """Those of the roles that may use the aggregate."""
+        return tuple(r for r in roles if self.facts.holds(r, aggregate.execute, "EXECUTE"))
 
 
 def _called(facts: Facts, view: Relation) -> frozenset[int]:
@@ -133,7 +170,11 @@ def _called(facts: Facts, view: Relation) -> frozenset[int]:
 
 def remedy(facts: Facts, door: Door) -> tuple[str, ...]:
     """What takes the function away from clients and leaves it to the policies that call it."""
-    function = door.function
+    function, summed = door.function, door.way.summed
+    if summed is not None:
+        holders = facts.holders(door.way.roles, summed.execute, "EXECUTE")
+        name = f"{sql.ident(summed.schema)}.{sql.ident(summed.name)}({summed.types})"
+        return (f"revoke execute on function {name} from {sql.roles(holders)}",)
     name = f"{sql.ident(function.schema)}.{sql.ident(function.name)}({function.types})"
     kind = "function" if function.returns else "procedure"
     policies = [p for r in facts.relations.values() for p in r.policies if function.oid in p.functions]

@@ -9,7 +9,8 @@ from typing import TypeVar
 from mcp_rls.catalog import TableName
 from mcp_rls.inspection.doors.scripts import script_of
 from mcp_rls.inspection.doors.statement import Uses, uses
-from mcp_rls.inspection.facts import Facts, Function, Relation
+from mcp_rls.inspection.facts import Facts, Function, Relation, Rule, Shorthand
+from mcp_rls.inspection.tree import statements
 
 T = TypeVar("T")
 Step = tuple[str, Function | Relation, str]  # as whom, what is called or used, the command
@@ -39,10 +40,13 @@ class Tracer:
         self._direct: dict[int, Uses] = {}
         self._relations: dict[str, list[Relation]] = {}
         self._functions: dict[str, list[Function]] = {}
+        self._aggregates: dict[str, list[Shorthand]] = {}
         for relation in facts.relations.values():
             self._relations.setdefault(relation.name.name, []).append(relation)
         for function in facts.functions.values():
             self._functions.setdefault(function.name, []).append(function)
+        for aggregate in facts.own_aggregates.values():
+            self._aggregates.setdefault(aggregate.name, []).append(aggregate)
 
     def trace(self, *functions: Function) -> Trace:
         """What calling these functions does."""
@@ -50,12 +54,13 @@ class Tracer:
 
     def through(self, view: Relation) -> Trace:
         """What reading a view does, but for its own tables: what the functions in it do."""
-        return self.trace(*(f for v in (view, *self.facts.below(view)) for f in self._called_by(v)))
+        return self.trace(*(f for v in (view, *self.facts.below(view)) for f in self._called(v.calls)))
 
-    def calls(self, function: Function) -> frozenset[int]:
-        """The functions that its body names, by oid; where a name isn't qualified, all that may be meant."""
-        named = self._uses(function).functions
-        return frozenset(f.oid for schema, name in named for f in self._meant(function, schema, name))
+    def ruled(self, relation: Relation, rule: Rule) -> Trace:
+        """What a rule does to relations. The functions in it run as whoever sets it off, and are left out."""
+        trace = self._followed(list(self._of_rule(relation, rule)))
+        unread = [] if statements(rule.definition) else [(relation.owner, f"rule {rule.name} can't be read")]
+        return Trace(trace.touches, trace.odd.union(unread))
 
     def _followed(self, todo: list[Step]) -> Trace:
         seen, touches, odd = set[tuple[str, int, str]](), set[Touch](), set[tuple[str, str]]()
@@ -72,6 +77,8 @@ class Tracer:
                 todo += self._of_view(thing, acting, command)
             else:
                 touches.add(Touch(thing.name, command, acting))
+            if isinstance(thing, Relation):
+                todo += [step for rule in thing.rules if rule.event == command for step in self._of_rule(thing, rule)]
         return Trace(frozenset(touches), frozenset(odd))
 
     def follow(self, role: str, thing: Function | Relation) -> Trace:
@@ -89,16 +96,34 @@ class Tracer:
 
     def _of_function(self, function: Function, acting: str) -> Iterator[Step]:
         yield from ((acting, thing, command) for thing, command in self.named(self._uses(function), function))
+        yield from ((acting, called, "select") for called in self._called(function.calls | self._summed(function)))
+
+    def _summed(self, function: Function) -> frozenset[int]:
+        """The aggregates that its body names."""
+        found = frozenset[int]()
+        for schema, name in self._uses(function).functions:
+            known = self._aggregates.get(name, [])
+            found |= {a.oid for a in _meant(function, schema, known, [a.schema for a in known])}
+        return found
+
+    def _of_rule(self, relation: Relation, rule: Rule) -> Iterator[Step]:
+        made = statements(rule.definition) or ()
+        done = uses(tuple(part for each in made for part in (each.actions, each.whereClause)))
+        for thing, command in self.named(done, None):
+            if isinstance(thing, Relation):
+                yield relation.owner, thing, command
 
     def _of_view(self, view: Relation, acting: str, command: str) -> Iterator[Step]:
         """A view's tables are read as its owner; the functions in it run as whoever reads it."""
         role = acting if view.option("security_invoker") else view.owner
         for oid in view.reads & self.facts.relations.keys():
             yield role, self.facts.relations[oid], command
-        yield from ((acting, function, "select") for function in self._called_by(view))
+        yield from ((acting, function, "select") for function in self._called(view.calls))
 
-    def _called_by(self, view: Relation) -> list[Function]:
-        return [self.facts.functions[oid] for oid in sorted(view.calls) if oid in self.facts.functions]
+    def _called(self, oids: frozenset[int]) -> list[Function]:
+        """The functions, and those of the aggregates, among these."""
+        inner = (self.facts.own_aggregates[oid].functions for oid in oids if oid in self.facts.own_aggregates)
+        return [self.facts.functions[oid] for oid in sorted(oids.union(*inner)) if oid in self.facts.functions]
 
     def _meant(self, caller: Function | None, schema: str, name: str) -> Iterable[Function]:
         functions = self._functions.get(name, [])

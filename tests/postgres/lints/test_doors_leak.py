@@ -71,6 +71,11 @@ class Door:
 
 
 DENIED = "42501"  # an answer that begins with it is a refusal
+# a function that clients can't name
+SECRETS = (
+    "create schema inside; create function inside.added(text, integer) returns text language sql security definer"
+    " set search_path = pg_catalog, pg_temp as $$ select string_agg(secret, '' order by id) from public.keys $$;"
+)
 COUNT_KEYS = ("reset role", "select id from public.keys order by id")
 
 DOORS = [
@@ -252,6 +257,159 @@ DOORS = [
         file=HEAD + CONSENT + FILE + "  public.grants: {clients: none}\n",
         before="create table grants (person uuid, client text);",
         name="a view",
+    ),
+    Door(
+        "trigger-writes-past",
+        "create schema inside; create view through with (security_invoker = true) as select 1 as id;"
+        "create function inside.add() returns trigger language plpgsql security definer"
+        " set search_path = pg_catalog, pg_temp"
+        " as $$ begin insert into public.keys values (new.id, new.id, 'mine'); return new; end $$;"
+        "create trigger add instead of update on through for each row execute function inside.add();"
+        "revoke execute on function inside.add() from public; grant select, update on through to authenticated;",
+        ["update through set id = 9", *COUNT_KEYS],
+        [1, 2, 9],
+        "revoke update on through from authenticated",
+        DENIED,
+        ("trigger public.through.add",),
+        name="instead of",
+    ),
+    Door(
+        "rule-past-ceilings",
+        "create view through with (security_invoker = true) as select 1 as id;"
+        "create rule away as on insert to through do instead delete from keys where id = new.id;"
+        "grant insert on through to authenticated;",
+        ["insert into through values (1)", *COUNT_KEYS],
+        [2],
+        "drop rule away on through",
+        "55000",
+        ("rule public.through.away",),
+        name="of a view",
+    ),
+    Door(
+        "rule-past-ceilings",
+        "create rule away as on insert to notes do instead delete from keys where id = new.id;",
+        [f"insert into notes values (1, '{ANN}', 'open')", *COUNT_KEYS],
+        [2],
+        "drop rule away on notes",
+        "23505",
+        ("rule public.notes.away",),
+        name="of a table",
+    ),
+    Door(
+        "rule-past-ceilings",
+        "create schema side; grant usage on schema side to authenticated; create table side.log (id integer);"
+        "create view inner_one as select 1 as id; create view outer_one as select * from inner_one;"
+        "create rule away as on update to inner_one do instead delete from keys where id = new.id;"
+        "grant select, update on outer_one to authenticated;",
+        ["update outer_one set id = 1", *COUNT_KEYS],
+        [2],
+        "alter view outer_one set (security_invoker = true)",
+        DENIED,
+        ("rule public.inner_one.away",),
+        name="through a view of its owner",
+    ),
+    Door(
+        "definer-function-door",
+        SECRETS + "create aggregate gathered(integer) (sfunc = inside.added, stype = text, initcond = '');"
+        "revoke execute on function inside.added(text, integer) from public;",
+        ["select gathered(1)"],
+        ["xy"],
+        "revoke execute on function gathered(integer) from public",
+        DENIED,
+        ("function inside.added(text, integer)",),
+        name="through an aggregate",
+    ),
+    Door(
+        "definer-function-door",
+        SECRETS + "create aggregate inside.gathered(integer) (sfunc = inside.added, stype = text, initcond = '');"
+        "revoke execute on function inside.added(text, integer) from public;"
+        "create view through with (security_invoker = true) as select inside.gathered(1) as told;"
+        "grant select on through to authenticated;",
+        ["select told from through"],
+        ["xy"],
+        "revoke execute on function inside.gathered(integer) from public",
+        DENIED,
+        ("function inside.added(text, integer)",),
+        name="through an aggregate in a view",
+    ),
+    Door(
+        "definer-function-door",
+        SECRETS + "create operator public.<+> (leftarg = text, rightarg = integer, function = inside.added);",
+        ["select ''::text operator(public.<+>) 1"],
+        ["xy"],
+        "revoke execute on function inside.added(text, integer) from public",
+        DENIED,
+        ("function inside.added(text, integer)",),
+        name="through an operator",
+    ),
+    Door(
+        "definer-function-door",
+        "create schema inside; create type told as (t text);"
+        "create function inside.keyed(told) returns bigint language sql security definer"
+        " set search_path = pg_catalog, pg_temp as $$ select count(*) from public.keys $$;"
+        "create cast (told as bigint) with function inside.keyed(told);",
+        ["select row('')::told::bigint"],
+        [2],
+        "revoke execute on function inside.keyed(told) from public",
+        DENIED,
+        ("function inside.keyed(public.told)",),
+        name="through a cast",
+    ),
+    Door(
+        "definer-function-door",
+        "create schema inside; create function inside.keys() returns bigint language sql security definer"
+        " set search_path = pg_catalog, pg_temp as $$ select count(*) from public.keys $$;"
+        "create view through with (security_invoker = true) as select 1::bigint as n;"
+        "create table side (n bigint); create rule told as on insert to through do instead"
+        " insert into side values (inside.keys()) returning n; grant insert, select on through to authenticated;",
+        ["insert into through values (1) returning n"],
+        [2],
+        "revoke execute on function inside.keys() from public",
+        DENIED,
+        ("function inside.keys()",),
+        name="through a rule",
+    ),
+    Door(
+        "cascade-into-closed",
+        "create schema inside; create table inside.log (note integer);"
+        "insert into inside.log values (1), (2);"
+        "alter table inside.log add constraint of_note foreign key (note) references notes on delete cascade",
+        ["delete from notes where id = 1", "reset role", "select note from inside.log"],
+        [2],
+        "alter table inside.log drop constraint of_note",
+        [1, 2],
+        ("foreign key inside.log.of_note",),
+        name="in a schema that isn't covered",
+    ),
+    Door(
+        "deciding-table-behind-door",
+        "create view agreed with (security_invoker = true) as select null::text as client;"
+        "create rule agree as on insert to agreed do instead insert into grants values (person(), new.client);"
+        "grant insert on agreed to authenticated;",
+        ["insert into agreed values ('helper')", "select id from notes order by id"],
+        [1],
+        "revoke insert on agreed from authenticated",
+        DENIED,
+        ("table public.grants",),
+        file=HEAD + CONSENT + FILE + "  public.grants: {clients: none}\n",
+        before="create table grants (person uuid, client text);",
+        name="a rule",
+    ),
+    Door(
+        "deciding-table-behind-door",
+        "create view agreed with (security_invoker = true) as select null::text as client;"
+        "create function agree() returns trigger language plpgsql security definer"
+        " as $$ begin insert into public.grants values (public.person(), new.client); return new; end $$;"
+        "create trigger agree instead of insert on agreed for each row execute function agree();"
+        "grant insert on agreed to authenticated;",
+        ["insert into agreed values ('helper')", "select id from notes order by id"],
+        [1],
+        "revoke insert on agreed from authenticated",
+        DENIED,
+        ("table public.grants",),
+        file=HEAD + CONSENT + FILE + "  public.grants: {clients: none}\n",
+        before="create table grants (person uuid, client text);",
+        name="a trigger of a view",
     ),
 ]
 
