@@ -58,7 +58,11 @@ class World:
     @cached_property
     def tables(self) -> tuple[Relation, ...]:
         """Covered tables: partitions and inheritance children are tables of their own."""
-        return tuple(r for r in self.facts.relations.values() if r.is_table and r.name.schema in self.schemas)
+        return tuple(r for r in self.facts.relations.values() if self.covers(r))
+
+    def covers(self, relation: Relation) -> bool:
+        """Whether it is a covered table."""
+        return relation.is_table and relation.name.schema in self.schemas
 
     @cached_property
     def roles(self) -> tuple[str, ...]:

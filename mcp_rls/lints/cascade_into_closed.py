@@ -7,8 +7,8 @@ client that may delete a row thereby deletes every row which refers to it, or ch
 policy file lets it delete or change any; from there on as far as further keys lead.
 
 A table counts as closed to a client if its class has no rule for that command, or only rules that need scopes which the
-rule for the first table doesn't. One in a schema that isn't covered counts as closed unless a token's role may do that
-there itself, which `uncovered-table-open` reports.
+rule for the first table doesn't. A table of a schema that isn't covered counts as closed unless a token's role may do
+that there itself; from one where it may, every client gets at the covered tables that refer to it.
 
 ## Fix
 
@@ -19,8 +19,7 @@ refers. Or accept the key under `doors:` as `schema.table.constraint`, with the 
 ## What it doesn't catch
 
 Which rows: where a rule lets the class delete some rows of the table that refers, the key deletes the others too. A
-foreign key to a table of a schema that isn't covered, where clients may delete. A trigger that does what a foreign key
-would.
+trigger that does what a foreign key would.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def find(world: World) -> Iterator[Found]:
     for start in _changes(world, world.policies):
         for change, table, key in _spread(world, start):
             name = f"{table.name}.{key.name}"
-            classes = [] if _open(world, table, change) else _closed(world.policies, start, change)
+            classes = [] if _open(world, start, change) else _closed(world, world.policies, start, change)
             if classes and name not in world.doors:
                 named.setdefault((table.name, key.name), _found(start, change, key, name, classes))
     yield from named.values()
@@ -91,6 +90,11 @@ def _changes(world: World, policies: PolicySet) -> Iterator[_Change]:
         settable = frozenset(c.name for c in table.columns if _may_set(world, table, c.name))
         if settable and any("update" in rule.commands for rule in rules):
             yield _Change(table.name, settable)
+    for table in world.facts.tables.values():
+        if table.is_table and not world.covers(table):
+            settable = frozenset(c.name for c in table.columns if _may_set(world, table, c.name))
+            bare = (_Change(table.name), *([_Change(table.name, settable)] if settable else []))
+            yield from (change for change in bare if _bare(world, change))
 
 
 def _may_set(world: World, table: Relation, column: str) -> bool:
@@ -126,13 +130,25 @@ def _following(change: _Change, table: Relation, key: ForeignKey) -> _Change | N
     return _Change(table.name) if deletes else _Change(table.name, frozenset(key.columns))
 
 
-def _open(world: World, table: Relation, change: _Change) -> bool:
+def _bare(world: World, change: _Change) -> bool:
     """Whether no ceiling stands before the table, and a token's role may change it so."""
-    return table not in world.tables and bool(world.reaching(table, change.command.upper()))
+    table = world.facts.tables[change.table]
+    roles = () if world.covers(table) else world.reaching(table, change.command.upper())
+    bound = [role for role in roles if table.row_security and world.facts.binds(role, table)]
+    let_in = [role for role in bound if any(p.permissive for p in world.binding(table, role, change.command))]
+    return len(roles) > len(bound) or bool(let_in)
 
 
-def _closed(policies: PolicySet, start: _Change, change: _Change) -> list[str]:
+def _open(world: World, start: _Change, change: _Change) -> bool:
+    """Whether ceilings have nothing to say of the change."""
+    covered = [world.covers(world.facts.tables[each.table]) for each in (start, change)]
+    return not any(covered) or _bare(world, change)
+
+
+def _closed(world: World, policies: PolicySet, start: _Change, change: _Change) -> list[str]:
     """The classes that may make the first change by a rule, and the other by none whose scopes they then have."""
+    if _bare(world, start):
+        return ["every client"]
     able = [r for r in policies.client_rules(start.table) if start.command in r.commands]
     then = [r for r in policies.client_rules(change.table) if change.command in r.commands]
     return sorted({name for rule in able for name in rule.who if not _allows(then, name, rule)})

@@ -83,7 +83,7 @@ def _triggers(world: World, policies: PolicySet, table: Relation) -> Iterator[Fo
             function = world.facts.functions.get(trigger.function)
             if function is None or not trigger.enabled:
                 continue
-            bare = source not in world.tables and world.setting_off(source, *trigger.events)
+            bare = not world.covers(source) and world.setting_off(source, *trigger.events)
             if not (bare or trigger.events & written):
                 continue
             touches = [t for t in tracer.trace(function).touches if t.table == table.name and t.command in _WRITES]

@@ -48,7 +48,7 @@ def find(world: World) -> Iterator[Found]:
             if function is None or not trigger.enabled or name in world.doors:
                 continue
             classes = _setting_off(world, table, trigger.events)
-            anybody = () if table in world.tables else world.setting_off(table, *trigger.events)
+            anybody = () if world.covers(table) else world.setting_off(table, *trigger.events)
             written = _written(world, tracer, table, function, classes, bool(anybody))
             if written:
                 who = f"every client, as {', '.join(anybody)}," if anybody else listed(classes)

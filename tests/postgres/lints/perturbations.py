@@ -229,6 +229,27 @@ WITH_FILE = (
     P("a trigger", "create or replace function app.stamped() returns trigger language plpgsql security definer"
       " set search_path = pg_catalog, pg_temp as $$ begin delete from public.members; return new; end $$",
       "trigger-writes-past trigger public.tickets.stamped"),
+    P("a trigger in place of what a view does", "create schema inside; create function inside.away() returns trigger"
+      " language plpgsql security definer set search_path = pg_catalog, pg_temp"
+      " as $$ begin delete from public.members; return new; end $$;"
+      "create trigger away instead of update on open_tickets for each row execute function inside.away();"
+      "grant update on open_tickets to authenticated",
+      "trigger-writes-past trigger public.open_tickets.away"),
+    P("a rule", "create rule away as on update to open_tickets do instead delete from members where org_id = new.id;"
+      "grant update on open_tickets to authenticated",
+      "rule-past-ceilings rule public.open_tickets.away"),
+    P("a rule that grants", "create rule agree as on insert to tickets do instead"
+      " insert into grants values (new.author, new.subject)",
+      "deciding-table-behind-door table public.grants rule public.tickets.agree",
+      "rule-past-ceilings rule public.tickets.agree"),
+    P("an aggregate of a definer function", "create schema inside; create function inside.plus(bigint, bigint)"
+      " returns bigint language sql stable security definer set search_path = pg_catalog, pg_temp"
+      " as $$ select count(*) from public.tickets $$; revoke execute on function inside.plus from public;"
+      "create aggregate total(bigint) (sfunc = inside.plus, stype = bigint)",
+      "definer-function-door function inside.plus(bigint, bigint)"),
+    P("a cascade into another schema", "create schema inside;"
+      "create table inside.notes (ticket bigint constraint gone references tickets on delete cascade)",
+      "cascade-into-closed foreign key inside.notes.gone"),
     P("a trigger that registers", "create or replace function app.stamped() returns trigger language plpgsql"
       " security definer set search_path = pg_catalog, pg_temp"
       " as $$ begin insert into public.apps values (new.subject, true); return new; end $$",

@@ -78,4 +78,28 @@ WAYS = [
         fix="alter table log drop constraint log_ticket",
         found=("foreign key public.log.log_ticket",),
     ),
+    Ways(
+        name="to and from a schema that isn't covered, where clients may do that themselves and where not",
+        file=_FILE,
+        near_miss=_TABLES
+        + """
+        create schema side; grant usage on schema side to authenticated;
+        create table side.plans (id integer primary key, ticket integer references tickets on delete cascade);
+        create table side.steps (plan integer references side.plans on delete cascade);
+        create table side.known (id integer primary key);
+        create table side.more (known integer references side.known on delete cascade);
+        alter table side.known enable row level security;
+        grant delete on side.plans, side.known to authenticated;
+        create policy seen on side.known for select using (true);
+        alter table side.steps drop constraint steps_plan_fkey;
+        alter table closed add constraint closed_known foreign key (ticket) references side.known on delete cascade;
+        """,
+        bad="""
+        alter table side.steps add constraint steps_plan foreign key (plan) references side.plans on delete cascade;
+        create policy deleted on side.known for delete using (true);
+        """,
+        fix="alter table side.steps drop constraint steps_plan; drop policy deleted on side.known",
+        found=("foreign key public.closed.closed_known", "foreign key side.steps.steps_plan"),
+        details=("helper may delete rows of public.tickets, through side.plans", "every client may delete"),
+    ),
 ]

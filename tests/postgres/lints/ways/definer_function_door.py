@@ -94,6 +94,69 @@ WAYS = [
         details=("through view public.v", "through function public.by_tree()"),
     ),
     Ways(
+        name="through an aggregate, an operator, a cast and a rule",
+        file=_FILE,
+        near_miss=_BASE
+        + """
+        create type tag as (t text);
+        create function inside.plus(bigint, integer) returns bigint language sql security definer
+          as $$ select count(*) from public.notes $$;
+        create function inside.least(bigint, integer) returns bigint language sql security definer
+          as $$ select count(*) from public.notes $$;
+        create function inside.like(tag, text) returns boolean language sql security definer
+          as $$ select exists (select from public.members) $$;
+        create function inside.as_number(tag) returns integer language sql security definer
+          as $$ select count(*)::integer from public.members $$;
+        create function inside.told() returns integer language sql security definer
+          as $$ select count(*)::integer from public.members $$;
+        revoke execute on function inside.plus(bigint, integer) from public;
+        create aggregate inside.total(integer) (sfunc = inside.least, stype = bigint, initcond = '0');
+        create operator inside.~~~ (leftarg = tag, rightarg = text, function = inside.like);
+        create view v with (security_invoker = true) as select 1 as n;
+        create rule told as on insert to v do instead insert into notes (id) values (inside.told());
+        """,
+        bad="""
+        create aggregate total(integer) (sfunc = inside.plus, stype = bigint, initcond = '0');
+        create operator public.~~~ (leftarg = tag, rightarg = text, function = inside.like);
+        create cast (tag as integer) with function inside.as_number(tag);
+        grant insert on v to authenticated;
+        """,
+        fix="""
+        revoke execute on function total(integer) from public; drop operator ~~~ (tag, text);
+        drop cast (tag as integer); revoke insert on v from authenticated
+        """,
+        found=(
+            "function inside.as_number(public.tag)",
+            "function inside.like(public.tag, text)",
+            "function inside.plus(bigint, integer)",
+            "function inside.told()",
+        ),
+        details=(
+            "through aggregate public.total(integer)",
+            "through operator public.~~~(public.tag, text)",
+            "through cast of public.tag to integer",
+            "through rule public.v.told",
+            "revoke execute on function public.total(integer) from public",
+        ),
+    ),
+    Ways(
+        name="one that adds up by an aggregate whose function reads",
+        file=_FILE,
+        near_miss=_BASE
+        + """
+        create function inside.plus(bigint, integer) returns bigint language sql
+          as $$ select count(*) from public.notes $$;
+        create aggregate inside.total(integer) (sfunc = inside.plus, stype = bigint, initcond = '0');
+        """,
+        bad="""
+        create function by_name() returns bigint language sql security definer as $$ select inside.total(1) $$;
+        create function by_tree() returns bigint language sql security definer return (select inside.total(1));
+        """,
+        fix="drop function by_name(), by_tree()",
+        found=("function public.by_name()", "function public.by_tree()"),
+        details=("reads public.notes",),
+    ),
+    Ways(
         name="an owner whom other policies bind passes the ceilings, one who is a token role doesn't",
         file=_FILE,
         near_miss=_BASE

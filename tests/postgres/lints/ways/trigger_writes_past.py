@@ -64,4 +64,26 @@ WAYS = [
         found=("trigger public.notes.through", "trigger public.notes.told"),
         details=("may write anything", "alter function public.told() security invoker"),
     ),
+    Ways(
+        name="instead of what a view does, and on a table of another schema: for every client",
+        file=_FILE,
+        near_miss=_TABLES
+        + """
+        create schema side; create table side.drafts (id integer);
+        create view mine with (security_invoker = true) as select 1 as id;
+        create view asked with (security_invoker = true) as select 1 as id;
+        create trigger logged instead of update on mine for each row execute function log_it();
+        create trigger caller instead of update on asked for each row execute function log_as_caller();
+        create trigger counted after insert on side.drafts for each row execute function count_it();
+        grant select, insert on mine to authenticated; grant select, update on asked to authenticated;
+        grant insert on side.drafts to authenticated;
+        """,
+        bad="""
+        create view outer_one as table mine; grant update on outer_one to authenticated;
+        grant usage on schema side to authenticated;
+        """,
+        fix="revoke update on outer_one from authenticated; revoke usage on schema side from authenticated;",
+        found=("trigger public.mine.logged", "trigger side.drafts.counted"),
+        details=("every client, as authenticated, may write to public.mine", "updates rows of public.counts"),
+    ),
 ]
