@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Severity
@@ -101,7 +102,12 @@ def _rules(world: World, table: Relation) -> Iterator[Found]:
             roles = world.setting_off(source, rule.event)
             if roles and any(passes(world.facts, t.role, table, world.roles) for t in touches):
                 how = f"{', '.join(roles)} can write {table.name} by rule {rule.name} of {source} as its owner"
-                yield _found(table, f"rule {source.name}.{rule.name}", how, f"drop rule {rule.name} on {source.name}")
+                yield _found(
+                    table,
+                    f"rule {source.name}.{rule.name}",
+                    how,
+                    f"drop rule {sql.ident(rule.name)} on {sql.table(source.name)}",
+                )
 
 
 def _found(table: Relation, door: str, how: str, *hints: str) -> Found:

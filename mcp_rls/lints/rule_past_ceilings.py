@@ -15,8 +15,9 @@ the rights of whoever sets it off. A rule that may do so for every client is a d
 
 ## What it doesn't catch
 
-What triggers on the tables that the rule writes to then do. Functions that the rule calls run as the caller:
-`definer-function-door` reports those that lead past the ceilings. It doesn't judge which rows the rule reaches.
+What triggers on the tables that the rule writes to then do. What the rule does to tables of other schemas. Functions
+that it calls run as the caller: `definer-function-door` reports those that lead past the ceilings. It doesn't judge
+which rows the rule reaches.
 """
 
 from __future__ import annotations

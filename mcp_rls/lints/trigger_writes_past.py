@@ -8,7 +8,8 @@ ones change. For an audit log that is the point; for a balance or a list of memb
 
 A table counts as closed to a client if its class has no rule for that command there. No ceiling stands before a view,
 nor before a table of another schema: what sets off a trigger there, `instead of` among them, any client may do whose
-role has the privilege, and all that the trigger writes is closed to some.
+role has the privilege, and all that the trigger writes is closed to some. What a trigger of a view reads counts too:
+the row that it gives back can show it.
 
 ## Fix
 
@@ -18,9 +19,9 @@ under `doors:` as `schema.table.trigger`, with the reason.
 
 ## What it doesn't catch
 
-Triggers on the table that is written to, in turn. What a trigger reads, and shows in the row that it gives back. Rules
-of the old kind (`create rule`): `rule-past-ceilings` reports them. What a function in another
-language than SQL and PL/pgSQL does, or one that runs SQL which it puts together, isn't known; it is reported.
+Triggers on the table that is written to, in turn. What a trigger of a table reads, and shows in the row that it gives
+back. Rules (`create rule`): `rule-past-ceilings` reports them. What a function in another language than SQL and
+PL/pgSQL does, or one that runs SQL which it puts together, isn't known; it is reported.
 """
 
 from __future__ import annotations
@@ -78,10 +79,11 @@ def _written(
     if not (classes or anybody):
         return ""
     covered = {t.name: t for t in world.tables if t.name != table.name}
+    commands = _WRITES if table.kind != "view" else ("select", *_WRITES)
     trace = tracer.trace(function)
     done = sorted(
-        f"{t.command}s rows of {t.table}" for t in trace.touches
-        if t.table in covered and t.command in _WRITES and passes(world.facts, t.role, covered[t.table], world.roles)
+        f"{'read' if t.command == 'select' else t.command}s rows of {t.table}" for t in trace.touches
+        if t.table in covered and t.command in commands and passes(world.facts, t.role, covered[t.table], world.roles)
         if anybody or any(not _may(world, name, t.command, covered[t.table]) for name in classes)
     )  # fmt: skip
     free = {r for r, _ in trace.odd if any(passes(world.facts, r, t, world.roles) for t in covered.values())}

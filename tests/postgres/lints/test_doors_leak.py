@@ -274,6 +274,20 @@ DOORS = [
         name="instead of",
     ),
     Door(
+        "trigger-writes-past",
+        "create view through with (security_invoker = true) as select ''::text as told;"
+        "create function tell() returns trigger language plpgsql security definer"
+        " as $$ begin select string_agg(secret, '' order by id) into new.told from public.keys; return new; end $$;"
+        "create trigger tell instead of insert on through for each row execute function tell();"
+        "grant select, insert on through to authenticated;",
+        ["insert into through values ('') returning told"],
+        ["xy"],
+        "alter function tell() security invoker",
+        [None],
+        ("trigger public.through.tell",),
+        name="instead of, and shows what it read",
+    ),
+    Door(
         "rule-past-ceilings",
         "create view through with (security_invoker = true) as select 1 as id;"
         "create rule away as on insert to through do instead delete from keys where id = new.id;"

@@ -79,11 +79,23 @@ WAYS = [
         grant insert on side.drafts to authenticated;
         """,
         bad="""
+        create function tell() returns trigger language plpgsql security definer
+          as $$ begin select what into new.what from public.audit; return new; end $$;
+        create view told with (security_invoker = true) as select ''::text as what;
+        create trigger told instead of insert on told for each row execute function tell();
+        grant insert on told to authenticated;
         create view outer_one as table mine; grant update on outer_one to authenticated;
         grant usage on schema side to authenticated;
         """,
-        fix="revoke update on outer_one from authenticated; revoke usage on schema side from authenticated;",
-        found=("trigger public.mine.logged", "trigger side.drafts.counted"),
-        details=("every client, as authenticated, may write to public.mine", "updates rows of public.counts"),
+        fix="""
+        revoke update on outer_one from authenticated; revoke usage on schema side from authenticated;
+        alter function tell() security invoker;
+        """,
+        found=("trigger public.mine.logged", "trigger public.told.told", "trigger side.drafts.counted"),
+        details=(
+            "every client, as authenticated, may write to public.mine",
+            "updates rows of public.counts",
+            "reads rows",
+        ),
     ),
 ]
