@@ -7,6 +7,9 @@ owner, policies aren't asked: what the function reads or changes is up to its ow
 policies sees. PUBLIC has EXECUTE on every new function unless it is revoked, and behind an API each one in an exposed
 schema can be called over the network.
 
+One in a schema that clients can't enter is called all the same through a view, a rule, an operator, a cast or an
+aggregate that was made of it.
+
 A body that can't be analysed, one that runs SQL which it puts together among them, counts as one that reads everything.
 
 ## Fix
