@@ -18,15 +18,26 @@ _ADDRESS = {
     "equal": re.compile(r"https://[^/\0]+/[^\0]*"),
 }
 
+# in a regular expression: brackets, escapes and counts, which name no word
+_SHAPE = re.compile(r"\[\^?\]?(?:\\.|\[:\w+:\]|[^]\\])*\]|\\.|\{\d[\d,]*\}")
+
 
 def searched(found: Comparison, names: frozenset[str]) -> Iterator[tuple[Side, Side]]:
     """The sides (what is searched, what for) of a search by pattern in, or with, a claim of these names; words that
-    were split are searched one by one, and that is no search in a text.
+    were split are searched one by one, and that is no search in a text; nor is a look at what characters are there.
     """
-    if found.kind not in ("like", "regex", "position", "prefix") or found.right is None:
+    if found.kind not in ("like", "regex", "position", "prefix") or found.right is None or wordless(found):
         return
     if _texts(found.left.among(names)) or _texts(found.right.among(names)):
         yield found.left, found.right
+
+
+def wordless(found: Comparison) -> bool:
+    """Whether no word is looked for, only signs and kinds of characters: `~ '[^!-~]'`, `like '% %'`."""
+    texts = found.right.patterns if found.right is not None else ()
+    if found.kind == "regex":
+        return bool(texts) and not any(UNKNOWN in t or re.search(r"[^\W_]{2}", _SHAPE.sub(" ", t)) for t in texts)
+    return bool(texts) and not any(UNKNOWN in t or re.search(r"[^\W_]", t) for t in texts)
 
 
 def _texts(origins: Origins) -> bool:

@@ -16,7 +16,8 @@ Compare words: `'tickets:read' = any (string_to_array(claims ->> 'scope', ' '))`
 ## What it doesn't catch
 
 A search in a claim or column that isn't called a scope or permission. A function that no grammar here reads. `_` in a
-pattern, which stands for any one character.
+pattern, which stands for any one character. A pattern that names no word, only characters: it tells well-formed texts
+from others.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from collections.abc import Iterator
 from mcp_rls.diagnostics import Severity
 from mcp_rls.inspection.claims import WORDS, Words
 from mcp_rls.inspection.comparisons import Comparison, Side
-from mcp_rls.inspection.patterns import searched, whole
+from mcp_rls.inspection.patterns import searched, whole, wordless
 from mcp_rls.inspection.reading import read
 from mcp_rls.lints import Found, World
 
@@ -51,7 +52,7 @@ def _inside(comparison: Comparison, names: frozenset[str]) -> bool:
     if any(not whole(comparison, *sides) for sides in searched(comparison, names)):
         return True
     right = comparison.right
-    if comparison.kind not in ("like", "regex", "position") or right is None:
+    if comparison.kind not in ("like", "regex", "position") or right is None or wordless(comparison):
         return False
     column = _column(comparison.left, names) and not whole(comparison, comparison.left, right)
     return column or _document(comparison.left)

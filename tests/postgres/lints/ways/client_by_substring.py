@@ -3,6 +3,15 @@
 from tests.postgres.lints.snippets import BASE, CLIENT, alter, function, policy
 from tests.postgres.lints.world import Ways
 
+_WELL_FORMED = """
+create or replace function app.client() returns text language plpgsql stable parallel safe as $$
+declare client_id text := app.claims() ->> 'client_id';
+begin
+  if client_id ~ '[^!-~]|%2[eE]' or client_id like '%\\%' then raise 'no id'; end if;
+  return client_id;
+end $$;
+"""
+
 WAYS = [
     Ways(
         near_miss=BASE
@@ -27,5 +36,16 @@ WAYS = [
         bad=function("app.known(client text)", "select strpos(client, 'assistant') = 1"),
         fix=alter("gate", "owner = (select app.me())"),
         found=("function app.known(client text)",),
+    ),
+    Ways(
+        name="a function that turns away what is no id",
+        near_miss=BASE
+        + _WELL_FORMED
+        + policy("gate", "(select app.client()) = 'assistant'")
+        + policy("plain", f"({CLIENT}) !~ '[[:space:]]' and ({CLIENT}) = 'reader' and strpos({CLIENT}, ' ') = 0"),
+        bad=_WELL_FORMED.replace("'[^!-~]|%2[eE]'", "'[^!-~]|evil[0-9]'"),
+        fix=_WELL_FORMED,
+        found=("function app.client()",),
+        details=("evil",),
     ),
 ]

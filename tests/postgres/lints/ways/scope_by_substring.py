@@ -16,6 +16,7 @@ WAYS = [
         + policy("anchored", f"({SCOPE}) ~ '(^| )tickets:read( |$)'")
         + policy("element", "((select app.claims()) -> 'scopes')::text like '%\"tickets:read\"%'")
         + policy("title", "title like '%tickets:read%'")
+        + policy("formed", f"({SCOPE}) !~ '[^a-z: ]|[ ]{{2}}' and (app.claims())::text !~ '\\s\\s'")
         + policy("each", f"exists (select from unnest(string_to_array({SCOPE}, ' ')) w where w like 'tickets:%')"),
         bad=policy("liked", f"({SCOPE}) like '%tickets:read%'")
         + policy("found", f"position('tickets:read' in ({SCOPE})) > 0")
