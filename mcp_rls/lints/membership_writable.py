@@ -10,6 +10,10 @@ that decide. A client could bring itself further than its rules say. (The regist
 diagnostic `self-grant`.) Without one: policies that let a token's role write there and ask for no more than that the
 row be its person's.
 
+A parent that its children name by its key is another thing, a document with its pages or an order with its lines: where
+the policy asks that the parent be the person's own, what else it asks of it only narrows what is his. Such a table is
+reported where policies let one change the rows of others, and so make them one's own.
+
 ## Fix
 
 Take the insert and update from clients: `clients: read_as_person`. Or say in the rule what the columns may hold,
@@ -28,6 +32,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.model import PolicySet, Rule
@@ -48,6 +53,8 @@ def find(world: World) -> Iterator[Found]:
     tracer = Tracer(world.facts)
     for table in world.tables:
         for decision in decisions.get(table.name, ()):
+            if decision.own and not _taken(world, tracer, table, decision):
+                continue
             found = _by_rule(world.policies, decision) if world.policies else _by_policy(world, tracer, table, decision)
             if found is not None:
                 yield found
@@ -65,6 +72,17 @@ def _decisions(world: World) -> dict[TableName, list[Decision]]:
         if decision.by or not decision.unique:
             tables.setdefault(decision.table, []).append(decision)
     return tables
+
+
+def _taken(world: World, tracer: Tracer, table: Relation, decision: Decision) -> bool:
+    """Whether policies let a token's role change rows that are another's, the column that says whose they are too."""
+    whose = replace(decision, by=decision.person)
+    asked = {role: world.binding(table, role, "update") for role in _able(world, table, "update", whose)}
+    return any(
+        _unguarded(world, tracer, [replace(p, check=None) for p in policies], whose.by)
+        and _unguarded(world, tracer, policies, frozenset())
+        for policies in asked.values()
+    )
 
 
 # --- by the rules of a policy file
@@ -100,7 +118,7 @@ def _by_policy(world: World, tracer: Tracer, table: Relation, decision: Decision
         # a change of a row that is there gives nothing where its being there decides
         if table.row_security and (decision.by or command == "insert"):
             able = _able(world, table, command, decision)
-            roles = [r for r in able if _unguarded(world, tracer, world.binding(table, r, command), decision)]
+            roles = [r for r in able if _unguarded(world, tracer, world.binding(table, r, command), decision.by)]
             said += [f"let {listed(roles)} {command}"] if roles else []
     hint = f"a condition on {listed(sorted(decision.by) or sorted(decision.person))} in the policy"
     return _found(decision, f"policies {' and '.join(said)}", hint) if said else None
@@ -119,8 +137,8 @@ def _guards(world: World, function: int, decision: Decision) -> bool:
     return known is not None and bool({*decision.by, *decision.person} & set(re.findall(r"\w+", known.body)))
 
 
-def _unguarded(world: World, tracer: Tracer, asked: Sequence[Policy], decision: Decision) -> bool:
-    free = [p for p in asked if unguarded(tracer, p, decision.by, world.roles)]
+def _unguarded(world: World, tracer: Tracer, asked: Sequence[Policy], by: frozenset[str]) -> bool:
+    free = [p for p in asked if unguarded(tracer, p, by, world.roles)]
     return any(p.permissive for p in free) and all(p in free for p in asked if not p.permissive)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,13 +37,15 @@ class Decision:
     """A read that decides: rows of `table` whose `person` columns are who is asking, or who is asked about.
 
     `by`: the other columns that it compares or gives. `unique`: what it gives belongs to one row alone, so that a new
-    row gives nothing that another has.
+    row gives nothing that another has. `own`: the row asked about names this one by its key, as a child its parent, so
+    that `by` only narrows what is the person's already.
     """
 
     table: TableName
     person: frozenset[str]
     by: frozenset[str]
     unique: bool = False
+    own: bool = False
 
 
 def tables_in(query: str) -> set[TableName]:
@@ -55,29 +57,45 @@ def tables_in(query: str) -> set[TableName]:
 def of_query(facts: Facts, query: str) -> list[Decision]:
     """What decides in a set's query."""
     run = statements(_TOKEN.sub(r"token('\1')", query)) or ()
-    return [d for part in run for d in _decisions(facts, part) if d.person]
+    return [d for part in run for d in _decisions(facts, part, Asked()) if d.person]
 
 
 def of_policy(facts: Facts, policy: Policy) -> list[Decision]:
     """What decides in a policy's expressions, and in the functions that they call."""
     found: list[Decision] = []
     nodes = [node for text in (policy.using, policy.check) if text and (node := expression(text)) is not None]
+    # PostgreSQL prints the row's own columns without the table, but in sub-selects with it
+    columns = [c.name for c in facts.tables[policy.table].columns]
+    row = Asked(row=frozenset(columns) | {f"{policy.table.name}.{name}" for name in columns})
     for node in nodes:
-        found += [d for d in _decisions(facts, node) if d.person]
+        found += [d for d in _decisions(facts, node, row) if d.person]
     calls = [n for node in nodes for n in walk(node) if isinstance(n, ast.FuncCall)]
     for function in (facts.functions[oid] for oid in sorted(policy.functions) if oid in facts.functions):
         told = [_told(function, call) for call in calls if called(call) == f"{function.schema}.{function.name}"]
-        inside = [d for part in script_of(function).parts for d in _decisions(facts, part, NOBODY.union(*told))]
+        asked = Asked(NOBODY.union(*(t.person for t in told)), NOBODY.union(*(t.row for t in told)))
+        inside = [d for part in script_of(function).parts for d in _decisions(facts, part, asked)]
         found += [d for d in inside if d.person]
     return [d for d in found if d.table != policy.table]
 
 
-def _told(function: Function, call: Node) -> frozenset[str]:
-    """The parameters that a call gives a value of the session, by name and as '$1'."""
+@dataclass(frozen=True)
+class Asked:
+    """Names in a query of what comes from outside: who asks, and columns of the row that is asked about."""
+
+    person: frozenset[str] = NOBODY
+    row: frozenset[str] = NOBODY
+
+
+def _told(function: Function, call: Node) -> Asked:
+    """The parameters that a call gives a value of the session, and those that it gives a column, by name and as $1."""
     made: Node = statements(f"create function f({function.arguments}) returns int language sql as ''")
     names = [parameter.name or "" for parameter in (made[0].parameters if made else None) or ()]
-    places = [place for place, given in enumerate(call.args or ()) if _asks(given)]
-    return frozenset([f"${p + 1}" for p in places] + [names[p] for p in places if p < len(names)])
+
+    def given(fits: Callable[[Node], bool]) -> frozenset[str]:
+        places = [place for place, argument in enumerate(call.args or ()) if fits(argument)]
+        return frozenset([f"${p + 1}" for p in places] + [names[p] for p in places if p < len(names)])
+
+    return Asked(given(_asks), given(lambda argument: column(argument) is not None))
 
 
 # --- one query --------------------------------------------------------------------------------------------------------
@@ -87,47 +105,57 @@ def _told(function: Function, call: Node) -> frozenset[str]:
 class _Columns:
     person: set[str] = field(default_factory=set)
     by: set[str] = field(default_factory=set)
+    row: set[str] = field(default_factory=set)  # that are equal to columns of the row that is asked about
 
 
-def _decisions(facts: Facts, node: Node, told: frozenset[str] = NOBODY) -> Iterator[Decision]:
-    """A decision for each table that a query below compares with anything; `told`: parameters that say who asks."""
-    tested = {id(n.subselect) for n in walk(node) if _is_exists(n)}
+def _decisions(facts: Facts, node: Node, asked: Asked) -> Iterator[Decision]:
+    """A decision for each table that a query below compares with anything."""
+    use = {id(n.subselect): _use(n, asked) for n in walk(node) if isinstance(n, ast.SubLink)}
     for select in walk(node):
         if isinstance(select, ast.SelectStmt):
-            yield from _in_select(facts, select, id(select) in tested, told)
+            yield from _in_select(facts, select, use.get(id(select), ""), asked)
 
 
-def _is_exists(node: Node) -> bool:
-    return isinstance(node, ast.SubLink) and node.subLinkType == enums.SubLinkType.EXISTS_SUBLINK
+def _use(link: Node, asked: Asked) -> str:
+    """What becomes of a sub-select's rows: 'tested' for being there, 'looked up' by a column of the row, else ''."""
+    if link.subLinkType == enums.SubLinkType.EXISTS_SUBLINK:
+        return "tested"
+    listed = link.subLinkType == enums.SubLinkType.ANY_SUBLINK and _names_one(link.testexpr, asked.row)
+    return "looked up" if listed else ""
 
 
-def _in_select(facts: Facts, select: Node, tested: bool, told: frozenset[str]) -> Iterator[Decision]:
+def _in_select(facts: Facts, select: Node, use: str, asked: Asked) -> Iterator[Decision]:
     sources = dict(_sources(facts, select.fromClause or ()))
     found = {relation.name: _Columns() for relation in sources.values()}
     conditions = [select.whereClause, *(j.quals for j in _joins(select.fromClause or ()))]
     for condition in filter(None, conditions):
         for part in conjuncts(condition):
-            _compared(sources, part, found, told)
-    if not tested:
+            _compared(sources, part, found, asked)
+    if use != "tested":
         for name, given in _columns(sources, select.targetList or ()):
             found[name].by.add(given)
+            found[name].row |= {given} if use == "looked up" else set()
     for relation in sources.values():
         columns = found[relation.name]
         if columns.person or columns.by:
-            alone = {c for c in columns.by if _alone(relation, c)}
-            yield Decision(relation.name, frozenset(columns.person), frozenset(columns.by - alone), bool(alone))
+            alone = {c for c in columns.by if _unique(relation, {c})}
+            by, own = frozenset(columns.by - alone), _unique(relation, columns.row)
+            yield Decision(relation.name, frozenset(columns.person), by, bool(alone), own)
 
 
-def _compared(
-    sources: Mapping[str, Relation], part: Node, found: dict[TableName, _Columns], told: frozenset[str]
-) -> None:
+def _compared(sources: Mapping[str, Relation], part: Node, found: dict[TableName, _Columns], asked: Asked) -> None:
     """Notes the columns in one condition: `column = who is asking` names the person."""
     if isinstance(part, ast.A_Expr) and operator(part) == "=":
         for one, other in ((part.lexpr, part.rexpr), (part.rexpr, part.lexpr)):
-            if column(one) is not None and column(one) not in told and (_asks(other) or _names_one(other, told)):
+            if column(one) is None or _names_one(one, asked.person):
+                continue
+            if _asks(other) or _names_one(other, asked.person):
                 for name, plain in _columns(sources, one):
                     found[name].person.add(plain)
                 return
+            if _names_one(other, asked.row):
+                for name, plain in _columns(sources, one):
+                    found[name].row.add(plain)
     for name, plain in _columns(sources, part):
         found[name].by.add(plain)
 
@@ -166,9 +194,13 @@ def _names(reference: Node) -> list[str]:
     return [str(part.sval) for part in reference.fields if isinstance(part, ast.String)]
 
 
-def _names_one(node: Node, told: frozenset[str]) -> bool:
-    """Whether it is one of these parameters."""
-    return column(node) in told or (isinstance(node, ast.ParamRef) and f"${node.number}" in told)
+def _names_one(node: Node, outer: frozenset[str]) -> bool:
+    """Whether it is one of these parameters, or columns with their table."""
+    while isinstance(node, ast.TypeCast | ast.CollateClause):
+        node = node.arg
+    if isinstance(node, ast.ColumnRef):
+        return ".".join(_names(node)) in outer
+    return isinstance(node, ast.ParamRef) and f"${node.number}" in outer
 
 
 def _asks(node: Node) -> bool:
@@ -179,9 +211,9 @@ def _asks(node: Node) -> bool:
     return any(isinstance(n, ast.FuncCall | ast.SQLValueFunction) for n in below)
 
 
-def _alone(relation: Relation, name: str) -> bool:
-    """Whether no two rows have the same value there."""
-    return any(i.unique and i.valid and not i.partial and i.columns == (name,) for i in relation.indexes)
+def _unique(relation: Relation, names: set[str]) -> bool:
+    """Whether no two rows have the same values there."""
+    return any(i.unique and i.valid and not i.partial and set(i.columns) <= names for i in relation.indexes)
 
 
 # --- what a policy asks of a new row ----------------------------------------------------------------------------------

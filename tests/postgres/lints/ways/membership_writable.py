@@ -48,6 +48,37 @@ tables:
       - {who: helper, allow: select}
 """
 
+_PARENTS = """
+create table docs (id integer primary key, owner uuid, locked boolean);
+create table pages (id integer primary key, doc integer);
+create table orders (shop integer, id integer, owner uuid, state text, primary key (shop, id));
+create table lines (shop integer, "order" integer);
+alter table docs enable row level security;
+alter table pages enable row level security;
+alter table orders enable row level security;
+alter table lines enable row level security;
+grant select, insert, update on docs, pages, orders, lines to authenticated;
+create policy own on docs to authenticated using (owner = auth_uid());
+create policy own on orders to authenticated using (owner = (select auth_uid()));
+create policy add on pages for insert to authenticated with check
+  (exists (select from docs d where d.id = doc and d.owner = auth_uid() and not d.locked));
+create policy change on pages for update to authenticated using
+  (doc in (select d.id from docs d where d.owner = (select auth_uid()) and not d.locked));
+create policy add on lines for insert to authenticated with check
+  (exists (select from orders o where o.shop = lines.shop and o.id = "order"
+    and o.owner = auth_uid() and o.state = 'new'));
+create function open_doc(wanted integer) returns boolean language sql stable security definer set search_path = public
+  as $$ select exists (select from docs where id = wanted and owner = auth_uid() and not locked) $$;
+create policy see on pages for select to authenticated using (open_doc(doc));
+"""
+_PROFILES = """
+create table people (id integer primary key, person uuid unique, mail text unique, is_admin boolean);
+create table staff (shop integer, people integer);
+alter table people enable row level security;
+grant select, insert, update on people, staff to authenticated;
+create policy own on people to authenticated using (person = auth_uid());
+"""
+
 WAYS = [
     Ways(
         name="joining by oneself",
@@ -142,6 +173,34 @@ WAYS = [
         fix="drop policy rise on admins",
         found=("table public.admins",),
         details=("policies let authenticated insert",),
+    ),
+    Ways(
+        name="a parent that is one's own, and one that anybody may take",
+        near_miss=_CLAIM + _PARENTS,
+        bad="alter policy own on docs using (true) with check (owner = auth_uid());"
+        "alter policy own on orders using (true)",
+        fix="alter policy own on docs using (owner = auth_uid());alter policy own on orders using (owner = auth_uid())",
+        found=("table public.docs", "table public.orders"),
+        details=("locked", "state"),
+    ),
+    Ways(
+        name="a row of one's own that decides about the rows of others",
+        near_miss=_CLAIM + _PARENTS + _PROFILES,
+        bad="create policy admins on pages for delete to authenticated using"
+        " (exists (select from people p where p.person = auth_uid() and p.mail is not null and p.is_admin));"
+        "create policy desk on orders for delete to authenticated using (exists (select from staff s"
+        " join people p on p.id = s.people where s.shop = orders.shop and p.person = auth_uid() and p.is_admin))",
+        fix="drop policy admins on pages; drop policy desk on orders",
+        found=("table public.people",),
+        details=("is_admin",),
+    ),
+    Ways(
+        name="a row of one's own that is only asked for its key",
+        near_miss=_CLAIM + _PARENTS + _PROFILES,
+        bad="create policy admins on pages for delete to authenticated using"
+        " ((select p.id from people p where p.person = auth_uid() and p.is_admin) is not null)",
+        fix="drop policy admins on pages",
+        found=("table public.people",),
     ),
     Ways(
         name="rules of a file",
