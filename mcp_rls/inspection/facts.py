@@ -10,6 +10,8 @@ from typing import Any
 from mcp_rls.catalog import TableName
 
 PUBLIC = "public"
+EVERYTHING = {"SELECT": "pg_read_all_data", "INSERT": "pg_write_all_data", "UPDATE": "pg_write_all_data",
+              "DELETE": "pg_write_all_data"}  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)
@@ -247,6 +249,14 @@ class Facts:
         """Whether the role has the privilege, on the whole or on a column."""
         acting = self.acts_as(role)
         return any(g.privilege == privilege and g.role in acting for g in grants)
+
+    def able(self, role: str, relation: Relation, *privileges: str) -> bool:
+        """Whether the role has one of the privileges on the relation, whatever gives it; on a column will do."""
+        known = self.roles.get(role)
+        if known is not None and known.superuser:
+            return True
+        acting = self.acts_as(role)
+        return any(EVERYTHING.get(p) in acting or self.holds(role, relation.grants, p) for p in privileges)
 
     def holders(self, roles: Iterable[str], grants: Iterable[Grant], *privileges: str) -> tuple[str, ...]:
         """To whom one of the privileges is granted through which these roles have it: what a REVOKE must name."""

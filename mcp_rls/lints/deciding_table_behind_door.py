@@ -62,7 +62,11 @@ def _views(world: World, table: Relation) -> Iterator[Found]:
     """Views that write as their owner; one that reads several relations can't be written without a trigger."""
     for view in world.facts.relations.values():
         writable = view.kind == "view" and not view.option("security_invoker") and len(view.reads) == 1
-        if writable and table in world.facts.below(view) and passes(world.facts, view.owner, table, world.roles):
+        if (
+            writable
+            and table in world.facts.below(view)
+            and passes(world.facts, view.owner, table, world.roles, *_WRITES)
+        ):
             roles = world.reaching(view, *map(str.upper, _WRITES))
             if roles:
                 how = f"{', '.join(roles)} can write {table.name} through {view} as its owner, {view.owner}"
@@ -88,7 +92,7 @@ def _triggers(world: World, policies: PolicySet, table: Relation) -> Iterator[Fo
             if not (bare or trigger.events & written):
                 continue
             touches = [t for t in tracer.trace(function).touches if t.table == table.name and t.command in _WRITES]
-            if any(passes(world.facts, t.role, table, world.roles) for t in touches):
+            if any(passes(world.facts, t.role, table, world.roles, t.command) for t in touches):
                 name = f"trigger {source.name}.{trigger.name}"
                 how = f"what clients may write to {source.name} makes {name} write to {table.name} by {function}"
                 yield _found(table, name, how, "let the trigger write nothing there, or take the rule from clients")

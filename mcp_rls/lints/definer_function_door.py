@@ -24,9 +24,9 @@ no more than its caller has. One that clients are meant to call is a door: list 
 ## What it doesn't catch
 
 What triggers and cascades on the tables do to others. Functions that extensions made. Functions that only a column's
-default, an index, an operator class, a domain or a constraint calls. It doesn't judge what the function tells: one that
-returns nothing but what its caller may see anyway is reported all the same. Without a policy file
-`definer-function-callable` says it.
+default, an index, an operator class, a domain or a constraint calls. A function whose owner has no privilege on the
+table: its call ends in an error. It doesn't judge what the function tells: one that returns nothing but what its caller
+may see anyway is reported all the same. Without a policy file `definer-function-callable` says it.
 """
 
 from __future__ import annotations

@@ -22,13 +22,11 @@ from collections.abc import Iterator
 
 from mcp_rls import sql
 from mcp_rls.diagnostics import Severity
-from mcp_rls.inspection.facts import PUBLIC, Relation, Role
+from mcp_rls.inspection.facts import EVERYTHING, PUBLIC, Relation, Role
 from mcp_rls.inspection.words import listed
 from mcp_rls.lints import ROW_PRIVILEGES, Found, World
 
 SEVERITY = Severity.ERROR
-_EVERYTHING = {"SELECT": "pg_read_all_data", "INSERT": "pg_write_all_data", "UPDATE": "pg_write_all_data",
-               "DELETE": "pg_write_all_data"}  # fmt: skip
 
 
 def find(world: World) -> Iterator[Found]:
@@ -72,4 +70,4 @@ def _holds(world: World, role: Role, table: Relation, privilege: str) -> bool:
     """What PUBLIC has counts for who can log in; others are reached through one of those."""
     acting = world.facts.acts_as(role.name) if role.login else world.facts.acts_as(role.name) - {PUBLIC}
     granted = any(g.privilege == privilege and g.role in acting for g in table.grants)
-    return _EVERYTHING[privilege] in acting or (granted and world.facts.enters(role.name, table.name.schema))
+    return EVERYTHING[privilege] in acting or (granted and world.facts.enters(role.name, table.name.schema))

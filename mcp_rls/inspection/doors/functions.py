@@ -13,6 +13,7 @@ from mcp_rls.inspection.words import listed
 
 _OURS = "mcp_rls"
 _WRITES = ("insert", "update", "delete", "truncate")
+COMMANDS = ("select", *_WRITES)
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,12 @@ def _door(
     facts: Facts, function: Function, way: Way, trace: Trace, tables: Mapping[TableName, Relation],
     bound: Collection[str] | None,
 ) -> Door | None:  # fmt: skip
-    passed = [t for t in trace.touches if t.table in tables and passes(facts, t.role, tables[t.table], bound)]
+    passed = [
+        t for t in trace.touches if t.table in tables and passes(facts, t.role, tables[t.table], bound, t.command)
+    ]
     reads = tuple(sorted({t.table for t in passed if t.command == "select"}))
     writes = tuple(sorted({t.table for t in passed if t.command in _WRITES}))
-    free = {role for role, _ in trace.odd if any(passes(facts, role, t, bound) for t in tables.values())}
+    free = {role for role, _ in trace.odd if any(passes(facts, role, t, bound, *COMMANDS) for t in tables.values())}
     odd = tuple(sorted(words.removeprefix(f"{function} ") for role, words in trace.odd if role in free))
     return Door(function, way, reads, writes, odd) if reads or writes or odd else None
 

@@ -141,9 +141,11 @@ class Tracer:
         return self._direct[function.oid]
 
 
-def passes(facts: Facts, role: str, relation: Relation, bound: Iterable[str] | None) -> bool:
-    """Whether the role reaches the table past row security or, given the roles that ceilings bind, past those."""
-    if role == CALLER:
+def passes(facts: Facts, role: str, relation: Relation, bound: Iterable[str] | None, *commands: str) -> bool:
+    """Whether the role reaches the table past row security or, given the roles that ceilings bind, past those;
+    `commands`: only if it has the privilege for one of them, for else it reaches nothing.
+    """
+    if role == CALLER or (commands and not facts.able(role, relation, *map(str.upper, commands))):
         return False
     if not facts.binds(role, relation):
         return True

@@ -89,6 +89,17 @@ DOORS = [
         ("view public.through",),
     ),
     Door(
+        "view-without-invoker",
+        "grant select on notes to lint_boss; create view through as select * from notes;"
+        "alter view through owner to lint_boss; grant select on through to authenticated;",
+        ["select id from through order by id"],
+        [1, 2, 3],
+        "revoke select on notes from lint_boss",
+        DENIED,
+        ("view public.through",),
+        name="of an owner who may nothing",
+    ),
+    Door(
         "materialized-view-open",
         "create materialized view copy as select * from notes; grant select on copy to authenticated;",
         ["select id from copy order by id"],
@@ -107,6 +118,18 @@ DOORS = [
         DENIED,
         ("function public.all_notes()",),
         name="reads",
+    ),
+    Door(
+        "definer-function-door",
+        "grant select on notes to lint_boss; create function all_notes() returns setof integer language sql stable"
+        " security definer as $$ select id from public.notes order by id $$;"
+        "alter function all_notes() owner to lint_boss;",
+        ["select all_notes()"],
+        [1, 2, 3],
+        "revoke select on notes from lint_boss; grant insert on keys to lint_boss",
+        DENIED,
+        ("function public.all_notes()",),
+        name="of an owner who may nothing",
     ),
     Door(
         "definer-function-door",
