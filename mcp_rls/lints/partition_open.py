@@ -11,8 +11,9 @@ has no ceiling yet while its parent has: one that was made after the last `apply
 
 ## Fix
 
-`alter table CHILD enable row level security` (with no policy nobody but its owner reads it directly), or
-`revoke all on CHILD from ROLE`: queries of the parent need neither. With a policy file: `mcp-rls apply`.
+With a policy file `mcp-rls apply`, which closes the child too; row security alone leaves it without a ceiling. Without
+one `alter table CHILD enable row level security`: with no policy nobody but its owner reads it directly. Or, in both
+cases, `revoke all on CHILD from ROLE`. Queries of the parent need nothing on the child.
 
 ## What it doesn't catch
 

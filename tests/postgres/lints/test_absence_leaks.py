@@ -58,8 +58,8 @@ def checked(app: Scratch, text: str, folder: Path) -> list[str]:
     return [d["subject"] for d in gains]
 
 
-# the schema `app` isn't covered, which is a finding of its own
-WAYS_ROUND = {"uncovered-table-open", "view-without-invoker", "definer-function-door"}
+# the schema `app` isn't covered, and some cases go past policies: findings of their own
+WAYS_ROUND = {"uncovered-table-open", "view-without-invoker", "definer-function-door", "trigger-writes-past"}
 
 
 def sees(app: Scratch, claims: Claims) -> Answer:

@@ -231,6 +231,19 @@ DOORS = [
         ("trigger public.notes.copy_it",),
     ),
     Door(
+        "trigger-writes-past",
+        "create function mark() returns trigger language plpgsql security definer"
+        " as $$ begin update public.keys set id = id + 10; return new; end $$;"
+        "create trigger mark after delete on notes for each row execute function mark();",
+        ["delete from notes where id = 1", *COUNT_KEYS],
+        [11, 12],
+        "alter function mark() security invoker",
+        [1, 2],
+        ("trigger public.notes.mark",),
+        file=FILE.replace("clients: none", 'clients: [{who: helper, allow: [select, update], rows: "note = 7"}]'),
+        name="on rows of a table that is narrowed",
+    ),
+    Door(
         "blind-privilege-granted",
         "grant truncate on keys to lint_crew; grant lint_crew to authenticated;",
         ["truncate keys", *COUNT_KEYS],

@@ -44,6 +44,62 @@ WAYS = [
         details=("inserts rows of public.audit", "helper may write to public.notes"),
     ),
     Ways(
+        name="what is narrowed, and what needs another scope",
+        file="""
+scopes: {"n:w": {text: write}, "c:w": {text: count}}
+tables:
+  public.notes:
+    clients:
+      - {who: helper, allow: insert, scope: "n:w"}
+      - {who: helper, allow: [select, delete]}
+  public.counts:
+    clients:
+      - {who: helper, allow: select}
+      - {who: helper, allow: update, columns: [n], scope: "n:w"}
+      - {who: helper, allow: delete, rows: "id > 1", scope: "n:w"}
+      - {who: helper, allow: insert, scope: "c:w"}
+""",
+        near_miss=_TABLES
+        + """
+        create function clear() returns trigger language plpgsql security definer
+          as $$ begin delete from public.counts; return null; end $$;
+        create function begin_it() returns trigger language plpgsql security definer
+          as $$ begin insert into public.counts values (new.id, 0); return null; end $$;
+        create trigger stamped before insert on notes for each row execute function stamp();
+        """,
+        bad="""
+        create trigger counted after insert on notes for each row execute function count_it();
+        create trigger cleared after insert on notes for each row execute function clear();
+        create trigger begun after insert on notes for each row execute function begin_it();
+        """,
+        fix="drop trigger counted on notes; drop trigger cleared on notes; alter function begin_it() security invoker",
+        found=("trigger public.notes.begun", "trigger public.notes.cleared", "trigger public.notes.counted"),
+        details=("past what rules allow",),
+    ),
+    Ways(
+        name="one with the scopes for it all",
+        file="""
+scopes: {"n:w": {text: write}, "c:w": {text: count}}
+tables:
+  public.notes:
+    clients:
+      - {who: helper, allow: insert, scope: ["n:w", "c:w"]}
+  public.counts:
+    clients:
+      - {who: helper, allow: insert, scope: "c:w"}
+      - {who: helper, allow: [select, update]}
+""",
+        near_miss=_TABLES
+        + """
+        create function begin_it() returns trigger language plpgsql security definer
+          as $$ begin insert into public.counts values (new.id, 0); update public.counts set n = 1; return null; end $$;
+        create trigger begun after insert on notes for each row execute function begin_it();
+        """,
+        bad="create trigger logged after insert on notes for each row execute function log_it()",
+        fix="drop trigger logged on notes",
+        found=("trigger public.notes.logged",),
+    ),
+    Ways(
         name="through another function, or by SQL that is put together; one accepted as a door",
         file=_FILE + "doors: {public.notes.logged: {reason: it writes what happened and no more}}\n",
         near_miss=_TABLES
