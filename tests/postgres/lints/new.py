@@ -1,6 +1,7 @@
 """Starts a lint: `make lint-new NAME=some-name` writes its file and the file of its ways.
 
-What it writes works, and its tests pass: it finds tables called `replace_me`. Put the fault in the place of that.
+What it writes works, and its tests pass: it finds tables called `replace_me`. Put the fault in the place of that. It
+prints the line for `perturbations.py` that a lint needs besides.
 """
 
 from __future__ import annotations
@@ -79,10 +80,17 @@ def write(name: str, root: Path = ROOT) -> list[Path]:
     return list(texts)
 
 
+def line(name: str) -> str:
+    """What is still to be said in `perturbations.py`: everything that is found in the sound schema with the fault."""
+    return f'P("a table to replace", "create table replace_me (id integer)", "{name} table public.replace_me"),'
+
+
 def main() -> int:
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
-        for path in write(sys.argv[1] if len(sys.argv) > 1 else ""):
+        for path in write(name):
             print(path.relative_to(ROOT))
+        print(f"and in BY_HAND of tests/postgres/lints/perturbations.py a line:\n    {line(name)}")
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
