@@ -12,7 +12,8 @@ row be its person's.
 
 A parent that its children name by its key is another thing, a document with its pages or an order with its lines: where
 the policy asks that the parent be the person's own, what else it asks of it only narrows what is his. Such a table is
-reported where policies let one change the rows of others, and so make them one's own.
+reported where policies let one change the rows of others, and so make them one's own. A key that refers to a third
+table names no parent: `(org_id, person)`, unique by `org_id`, says who runs an organisation.
 
 ## Fix
 

@@ -90,7 +90,7 @@ def _written(
         and passes(world.facts, t.role, covered[t.table], world.roles, t.command)
         if anybody or any(not _may(world, name, rule, t.command, t.table) for rule in rules for name in rule.who)
     )  # fmt: skip
-    free = {r for r, _ in trace.odd if any(passes(world.facts, r, t, world.roles, *_WRITES) for t in covered.values())}
+    free = {r for r, _ in trace.odd if any(passes(world.facts, r, t, world.roles) for t in covered.values())}
     odd = sorted(words for role, words in trace.odd if role in free)
     return listed(done) or (f"may write anything ({odd[0]})" if odd else "")
 

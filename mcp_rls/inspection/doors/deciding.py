@@ -139,7 +139,7 @@ def _in_select(facts: Facts, select: Node, use: str, asked: Asked) -> Iterator[D
         columns = found[relation.name]
         if columns.person or columns.by:
             alone = {c for c in columns.by if _unique(relation, {c})}
-            by, own = frozenset(columns.by - alone), _unique(relation, columns.row)
+            by, own = frozenset(columns.by - alone), _named(relation, columns.row)
             yield Decision(relation.name, frozenset(columns.person), by, bool(alone), own)
 
 
@@ -211,9 +211,21 @@ def _asks(node: Node) -> bool:
     return any(isinstance(n, ast.FuncCall | ast.SQLValueFunction) for n in below)
 
 
+def _named(relation: Relation, names: set[str]) -> bool:
+    """Whether these columns name a row by a key of its own: not by one that is another table's, as an organisation's in
+    a list of who runs it, where a new row has a key that others know already.
+    """
+    theirs = {c for key in relation.foreign_keys for c in key.columns}
+    return any(key <= names and key - theirs for key in _keys(relation))
+
+
 def _unique(relation: Relation, names: set[str]) -> bool:
     """Whether no two rows have the same values there."""
-    return any(i.unique and i.valid and not i.partial and set(i.columns) <= names for i in relation.indexes)
+    return any(key <= names for key in _keys(relation))
+
+
+def _keys(relation: Relation) -> list[set[str]]:
+    return [set(i.columns) for i in relation.indexes if i.unique and i.valid and not i.partial]
 
 
 # --- what a policy asks of a new row ----------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from mcp_rls.inspection.words import listed
 
 _OURS = "mcp_rls"
 _WRITES = ("insert", "update", "delete", "truncate")
-COMMANDS = ("select", *_WRITES)
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _door(
     ]
     reads = tuple(sorted({t.table for t in passed if t.command == "select"}))
     writes = tuple(sorted({t.table for t in passed if t.command in _WRITES}))
-    free = {role for role, _ in trace.odd if any(passes(facts, role, t, bound, *COMMANDS) for t in tables.values())}
+    free = {role for role, _ in trace.odd if any(passes(facts, role, t, bound) for t in tables.values())}
     odd = tuple(sorted(words.removeprefix(f"{function} ") for role, words in trace.odd if role in free))
     return Door(function, way, reads, writes, odd) if reads or writes or odd else None
 

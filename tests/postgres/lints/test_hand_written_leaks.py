@@ -42,6 +42,11 @@ def given_away(scratch: Scratch) -> Answer:
     return scratch.ask(helper(), f"update notes set owner = '{BOB}'")
 
 
+def taken(scratch: Scratch) -> Answer:
+    """What Ann sees after she made all documents hers that she may."""
+    return scratch.ask(ann(), f"update docs set owner = '{ANN}'", "select id from notes order by id")
+
+
 def by_another_plan(scratch: Scratch) -> Answer:
     """What Bob's token sees by a statement that was prepared, and planned, for Ann's."""
     scratch.run("set plan_cache_mode = force_generic_plan")
@@ -119,6 +124,22 @@ LEAKS = {
         sees(user_metadata={"sees": "open"}),
         [1, 3],
         [],
+    ),
+    "membership-writable": Leak(
+        f"""create table docs (id integer primary key, owner uuid, locked boolean);
+        insert into docs values (1, '{ANN}', false), (2, '{BOB}', false);
+        alter table docs enable row level security;
+        grant select, update on docs to authenticated;
+        create policy own on docs to authenticated using (true) with check ({_MINE});
+        """
+        + policy(
+            "parents",
+            "exists (select from docs d where d.id = org_id and d.owner = (select app.me()) and not d.locked)",
+        ),
+        f"alter policy own on docs using ({_MINE})",
+        taken,
+        [1, 2, 3],
+        [1, 2],
     ),
     "permissive-true": Leak(
         policy("own", _MINE) + policy("dropped", "(select app.me()) is not null", "delete"),

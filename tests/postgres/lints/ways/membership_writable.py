@@ -78,6 +78,15 @@ alter table people enable row level security;
 grant select, insert, update on people, staff to authenticated;
 create policy own on people to authenticated using (person = auth_uid());
 """
+_RUN_BY = """
+create table run_by (org integer primary key references orgs, person uuid, active boolean);
+alter table run_by enable row level security;
+grant select, insert, update on run_by to authenticated;
+create policy own on run_by to authenticated using (person = auth_uid())
+  with check (org in (select o.id from orgs o where o.owner = auth_uid()));
+create policy run on tickets for update to authenticated using
+  (exists (select from run_by r where r.org = tickets.org and r.person = auth_uid() and r.active));
+"""
 
 WAYS = [
     Ways(
@@ -193,6 +202,14 @@ WAYS = [
         fix="drop policy admins on pages; drop policy desk on orders",
         found=("table public.people",),
         details=("is_admin",),
+    ),
+    Ways(
+        name="a key that is another table's",
+        near_miss=_CLAIM + _PARENTS + _RUN_BY,
+        bad="alter policy own on run_by with check (person = auth_uid())",
+        fix="alter policy own on run_by with check (org in (select o.id from orgs o where o.owner = auth_uid()))",
+        found=("table public.run_by",),
+        details=("let authenticated insert", "active"),
     ),
     Ways(
         name="a row of one's own that is only asked for its key",
