@@ -104,7 +104,7 @@ def _rules(world: World, table: Relation) -> Iterator[Found]:
         for rule in source.rules:
             touches = [t for t in tracer.ruled(source, rule).touches if t.table == table.name and t.command in _WRITES]
             roles = world.setting_off(source, rule.event)
-            if roles and any(passes(world.facts, t.role, table, world.roles) for t in touches):
+            if roles and any(passes(world.facts, t.role, table, world.roles, t.command) for t in touches):
                 how = f"{', '.join(roles)} can write {table.name} by rule {rule.name} of {source} as its owner"
                 yield _found(
                     table,

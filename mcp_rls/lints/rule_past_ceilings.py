@@ -60,7 +60,9 @@ def _done(world: World, tracer: Tracer, relation: Relation, rule: Rule) -> list[
     bound = world.roles if world.policies is not None else None
     tables = {t.name: t for t in world.tables if world.policies is not None or t.row_security}
     trace = tracer.ruled(relation, rule)
-    passed = [t for t in trace.touches if t.table in tables and passes(world.facts, t.role, tables[t.table], bound)]
+    passed = [
+        t for t in trace.touches if t.table in tables and passes(world.facts, t.role, tables[t.table], bound, t.command)
+    ]
     free = {r for r, _ in trace.odd if any(passes(world.facts, r, t, bound) for t in tables.values())}
     done = sorted({f"{_VERBS[t.command]} rows of {t.table}" for t in passed})
     return done or [f"may do anything ({words})" for role, words in sorted(trace.odd) if role in free]
