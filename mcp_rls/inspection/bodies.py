@@ -31,6 +31,7 @@ class Body:
     types: tuple[str, ...] = ()  # of PL/pgSQL's variables, as written
     known: bool = False  # False: a language or a text that can't be read, or one that runs text
     subtransaction: bool = False
+    refuses: bool = False  # whether PL/pgSQL raises an error before it does anything else
     refusals: tuple[Node, ...] = ()  # what PL/pgSQL asks only to raise an error where it is true
 
 
@@ -94,6 +95,7 @@ def _procedural(function: Function, parameters: tuple[str, ...]) -> Body:
         tuple(v["datatype"]["PLpgSQL_type"]["typname"] for v in variables if "lineno" in v and not _of_handler(v)),
         None not in nodes and "PLpgSQL_stmt_dyn" not in dump,
         '"exceptions"' in dump,
+        "exceptions" not in block and _raises(block.get("body", ())[:1]),
         tuple(_refusals(tree)),
     )
 
@@ -102,11 +104,16 @@ def _refusals(tree: Any) -> Iterator[Node]:
     """The conditions below of each IF that does nothing but raise an error."""
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         if key == "PLpgSQL_stmt_if" and not value.keys() & {"elsif_list", "else_body"}:
-            raised = [part.get("PLpgSQL_stmt_raise", {}).get("elog_level", 0) for part in value.get("then_body", ())]
-            if len(raised) == 1 and raised[0] >= _ERROR:
+            if _raises(value.get("then_body", ())):
                 yield _node(value["cond"]["PLpgSQL_expr"])
         if isinstance(value, dict | list):
             yield from _refusals(value)
+
+
+def _raises(block: Sequence[Any]) -> bool:
+    """Whether it is nothing but an error."""
+    levels = [part.get("PLpgSQL_stmt_raise", {}).get("elog_level", 0) for part in block]
+    return len(levels) == 1 and levels[0] >= _ERROR
 
 
 def _of_handler(variable: Any) -> bool:

@@ -44,6 +44,7 @@ class Index:
     expressions: str = ""
     # the operators that it serves whose functions aren't leakproof, with the functions
     leaking: tuple[tuple[str, str], ...] = ()
+    key: bool = False  # at no moment have two rows values that `=` of their types takes for the same in all of them
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,17 @@ class Trigger:
     function: int  # oid
     enabled: bool
     events: frozenset[str] = frozenset()  # 'insert' | 'update' | 'delete' | 'truncate'
+    definition: str = ""  # of one with WHEN
+    calls: frozenset[int] = frozenset()  # oids of functions in its WHEN, operators' and casts' too
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check constraint that calls functions outside pg_catalog, of a table or of a domain of its columns."""
+
+    name: str
+    text: str  # with VALUE for a domain's value
+    calls: frozenset[int]  # oids, operators' and casts' too
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,7 @@ class Relation:
     calls: frozenset[int]  # oids of functions that a view calls, aggregates, operators' and casts' too
     rows: float  # an estimate; -1 where nobody looked yet
     rules: tuple[Rule, ...] = ()  # those in force
+    checks: tuple[Check, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -212,6 +225,11 @@ class Facts:
     def own_aggregates(self) -> Mapping[int, Shorthand]:
         """By oid."""
         return {s.oid: s for s in self.shorthands if s.kind == "aggregate"}
+
+    def run(self, called: frozenset[int]) -> frozenset[int]:
+        """The functions that are called, and those that aggregates among them run."""
+        aggregates = (self.own_aggregates[oid].functions for oid in called & self.own_aggregates.keys())
+        return called.union(*aggregates)
 
     @cached_property
     def derived(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from mcp_rls.catalog import TableName
 from mcp_rls.inspection.facts import (
     PUBLIC,
+    Check,
     Column,
     Facts,
     ForeignKey,
@@ -106,6 +107,11 @@ select i.indrelid as oid, c.relname::text as name, i.indisunique as unique, i.in
         from unnest(i.indkey::int2[]) with ordinality k(number, position)
         left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
         where k.position <= i.indnkeyatts) as columns,
+       i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null and i.indexprs is null and not exists
+        (select from unnest(i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[]) k(number, class, sorted)
+         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number join pg_opclass o on o.oid = k.class
+         where not o.opcdefault or a.attcollation <> k.sorted or a.atttypid = 'timestamp'::regtype
+         or (k.sorted <> 0 and exists (select from pg_collation c where not c.collisdeterministic))) as key,
        -- btree and hash are searched by their first column, the others by any
        (select array_agg(distinct array[l.operator, l.function]) from leaking l
         where l.class = any (case when m.amname in ('btree', 'hash') then array[i.indclass[0]]
@@ -123,10 +129,13 @@ select k.conrelid as oid, k.conname::text as name, n.nspname as schema, t.relnam
 from pg_constraint k join pg_class t on t.oid = k.confrelid join pg_namespace n on n.oid = t.relnamespace
 where k.contype = 'f' and {_USER}
 """
-_TRIGGERS = """
+_TRIGGERS = f"""
 select t.tgrelid as oid, t.tgname::text as name, t.tgfoid::bigint as function, t.tgenabled <> 'D' as enabled,
        array(select e.name from (values (4, 'insert'), (8, 'delete'), (16, 'update'), (32, 'truncate')) e(bit, name)
-             where t.tgtype & e.bit > 0) as events
+             where t.tgtype & e.bit > 0) as events,
+       case when t.tgqual is not null then pg_get_triggerdef(t.oid) else '' end as definition,
+       (select array_agg(distinct callee.oid::bigint) from pg_depend d {_CALLED}
+        where d.classid = 'pg_trigger'::regclass and d.objid = t.oid and callee.oid <> t.tgfoid) as calls
 from pg_trigger t where not t.tgisinternal
 """
 _RULES = f"""
@@ -135,6 +144,24 @@ select w.ev_class as oid, w.rulename::text as name, w.ev_type::text as event, pg
         where d.classid = 'pg_rewrite'::regclass and d.objid = w.oid) as calls
 from pg_rewrite w where w.ev_type <> '1' and w.ev_enabled <> 'D'
 order by w.ev_class, w.rulename
+"""
+_CHECKS = f"""
+with recursive typed as (
+  select a.attrelid as oid, a.atttypid as type from pg_attribute a join pg_class c on c.oid = a.attrelid
+  join pg_namespace n on n.oid = c.relnamespace
+  where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p') and {_USER}
+  union select y.oid, t.inner from typed y
+  join lateral (select coalesce(nullif(typbasetype, 0), typelem) as inner from pg_type where oid = y.type) t
+    on t.inner <> 0
+), checks as (
+  select x.conrelid as relation, x.* from pg_constraint x where x.conrelid <> 0
+  union all select y.oid, x.* from typed y join pg_constraint x on x.contypid = y.type
+)
+select x.relation as oid, x.conname::text as name, pg_get_expr(x.conbin, x.conrelid) as text,
+       array_agg(distinct callee.oid::bigint) as calls
+from checks x join pg_depend d on d.classid = 'pg_constraint'::regclass and d.objid = x.oid {_CALLED}
+where x.contype = 'c' and coalesce((to_jsonb(x) ->> 'conenforced')::boolean, true)
+group by 1, 2, 3 order by 1, 2
 """
 _POLICIES = f"""
 select p.polrelid as oid, p.polname::text as name, p.polpermissive as permissive, p.polcmd::text as command,
@@ -238,7 +265,7 @@ def read_facts(conn: psycopg.Connection[Any]) -> Facts:
             name: _by_oid(_rows(conn, query))
             for name, query in {
                 "columns": _COLUMNS, "grants": _GRANTS, "indexes": _INDEXES, "keys": _FOREIGN_KEYS,
-                "triggers": _TRIGGERS, "policies": _POLICIES, "rules": _RULES,
+                "triggers": _TRIGGERS, "policies": _POLICIES, "checks": _CHECKS, "rules": _RULES,
             }.items()
         }  # fmt: skip
         relations = [_relation(row, parts) for row in _rows(conn, _RELATIONS)]
@@ -300,7 +327,15 @@ def _relation(row: Row, parts: Mapping[str, Rows]) -> Relation:
         indexes=tuple(_index(i) for i in parts["indexes"][oid]),
         foreign_keys=tuple(_foreign_key(k) for k in parts["keys"][oid]),
         triggers=tuple(
-            Trigger(t["name"], t["function"], t["enabled"], frozenset(t["events"])) for t in parts["triggers"][oid]
+            Trigger(
+                t["name"],
+                t["function"],
+                t["enabled"],
+                frozenset(t["events"]),
+                t["definition"],
+                frozenset(t["calls"] or ()),
+            )
+            for t in parts["triggers"][oid]
         ),
         policies=tuple(_policy(name, p) for p in parts["policies"][oid]),
         parents=tuple(TableName(*pair) for pair in row["parents"] or ()),
@@ -309,6 +344,7 @@ def _relation(row: Row, parts: Mapping[str, Rows]) -> Relation:
         reads=frozenset(row["reads"] or ()),
         calls=frozenset(row["calls"] or ()),
         rows=row["rows"],
+        checks=tuple(Check(k["name"], k["text"], frozenset(k["calls"])) for k in parts["checks"][oid]),
         rules=tuple(
             Rule(w["name"], _COMMANDS_OF_RULES[w["event"]], w["definition"], frozenset(w["calls"] or ()))
             for w in parts["rules"][oid]
@@ -320,6 +356,7 @@ def _index(row: Row) -> Index:
     return Index(
         row["name"], tuple(row["columns"] or ()), row["unique"], row["primary"], row["valid"], row["partial"],
         row["method"], row["expressions"], tuple((operator, function) for operator, function in row["leaking"] or ()),
+        row["key"],
     )  # fmt: skip
 
 

@@ -58,6 +58,7 @@ def find(world: World) -> Iterator[Found]:
             yield from gains.of_policies(table)
             yield from gains.of_rules(table)
             yield from gains.of_triggers(table)
+            yield from gains.of_checks(table)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class _Gains:
                 yield _found(f"policy {table.name} {policy.name}", fault, table)
 
     def _policy_fault(self, policy: Policy) -> Fault | None:
-        at, texts = Scope(calls=policy.functions), [t for t in (policy.using, policy.check) if t]
+        at, texts = Scope(calls=self.world.facts.run(policy.functions)), [t for t in (policy.using, policy.check) if t]
         faults = [self.forms.text(text, at) for text in texts]
         trees = [expression(text) for text in texts]
         return next(filter(None, faults), None) or self.forms.unnamed(at, *trees)
@@ -95,9 +96,21 @@ class _Gains:
         for trigger in table.triggers:
             function = self.world.facts.functions.get(trigger.function)
             met = trigger.enabled and trigger.events & commands and (trigger.name, trigger.function) not in told
-            fault = self.forms.trigger(function) if function is not None and met else None
-            if fault is not None:
+            if function is None or not met:
+                continue
+            fault = self.forms.when(trigger, function) if trigger.definition else None
+            if fault := fault or self.forms.trigger(function):
                 yield _found(f"trigger {table.name}.{trigger.name}", fault, table)
+
+    def of_checks(self, table: Relation) -> Iterator[Found]:
+        """Of what a client's new row must hold to, on the table or on one that it is a part of."""
+        above = self.world.facts.ancestors(table)
+        commands = self._commands(table).union(*map(self._commands, above))
+        told = {(check.name, check.text) for each in above for check in each.checks}
+        for check in table.checks if commands & {"insert", "update"} else ():
+            fault = self.forms.check(check) if (check.name, check.text) not in told else None
+            if fault is not None:
+                yield _found(f"constraint {table.name}.{check.name}", fault, table)
 
     @cached_property
     def forms(self) -> Forms:
@@ -121,7 +134,7 @@ class _Gains:
     def _looks(self, table: Relation, reads: Reads) -> bool:
         """Whether what is seen of a table depends on a short one."""
         texts = [
-            (text, Scope(calls=policy.functions))
+            (text, Scope(calls=self.world.facts.run(policy.functions)))
             for policy in self._met(table, frozenset({"select"}))
             for text in (policy.using, policy.check)
         ]

@@ -14,9 +14,19 @@ from pglast import ast
 from pglast.enums import A_Expr_Kind, BoolExprType, BoolTestType, JoinType, SetOperation, SubLinkType
 
 from mcp_rls.inspection.absence.reads import Fault, Read, Reads, Scope
+from mcp_rls.inspection.absence.values import (
+    aggregated,
+    compares,
+    is_empty,
+    is_keyed,
+    is_same,
+    sides,
+    sole,
+    uncast,
+)
 from mcp_rls.inspection.bodies import body_of
 from mcp_rls.inspection.doors.traces import CALLER
-from mcp_rls.inspection.facts import Function, Relation
+from mcp_rls.inspection.facts import Check, Function, Relation, Trigger
 from mcp_rls.inspection.tree import Node, called, constant, expression, statements, walk
 
 # IS NOT FALSE asks for false, negated
@@ -64,8 +74,12 @@ class Forms:
             case ast.SubLink():
                 return self.sublink(node, at, value, fewer, read)
             case ast.A_Expr() if node.kind in (A_Expr_Kind.AEXPR_OP_ANY, A_Expr_Kind.AEXPR_OP_ALL):
-                turned = node.kind == A_Expr_Kind.AEXPR_OP_ALL
-                return self.value(node.lexpr, at) or self.array(node.rexpr, at, fewer == (value != turned))
+                some = value != (node.kind == A_Expr_Kind.AEXPR_OP_ALL)
+                left = self.operand(node.lexpr, at, fewer) if compares(node) else self.value(node.lexpr, at)
+                return left or self.array(node.rexpr, at, fewer == some, some)
+            case ast.A_Expr() if node.kind == A_Expr_Kind.AEXPR_OP and compares(node):
+                counted = [(side, None if more is None else fewer == (value == more)) for side, more in sides(node)]
+                return _first(self.operand(side, at, fewer, count) for side, count in counted)
             case ast.FuncCall():
                 return self.call(node, at, lambda body, inner: self.condition(body, inner, value, fewer))
         return read.fault("in a form in which a row that is missing may count")
@@ -74,6 +88,36 @@ class Forms:
         """What stands against a value that must not depend on which rows are there."""
         read = self.reads.below(node, at)
         return read.fault("for a value that it compares with or hands on") if read else None
+
+    def operand(self, node: Node, at: Scope, fewer: bool, count: bool | None = None) -> Fault | None:
+        """What stands against a side of a comparison that NULL makes NULL; `count`: of fewer rows, or of more, where it
+        may be a count.
+        """
+        inner = uncast(node)
+        if isinstance(inner, ast.SubLink) and inner.subLinkType == SubLinkType.EXPR_SUBLINK:
+            select = inner.subselect
+            if self._settled(select, at):
+                return self.rows(select, at, fewer, any_row=True)
+            if count is not None and inner is node and (rows := aggregated(select, "count")) is not None:
+                return self.rows(rows, at, count)
+        return self.value(node, at)
+
+    def _settled(self, select: Node, at: Scope) -> bool:
+        """Whether a sub-select gives one value or none, the same one whichever rows are missing."""
+        if is_same(select):
+            return True
+        if self.reads.below(select.targetList, at) is not None:
+            return False
+        item = select.fromClause[0] if len(select.fromClause or ()) == 1 and not select.withClause else None
+        if not isinstance(item, ast.RangeVar) or (not item.schemaname and item.relname in at.queries):
+            return False
+        tables = self.reads.relation(item, at)
+        return bool(tables) and all(self._alone(t) and is_keyed(select, item, t) for t in tables)
+
+    def _alone(self, table: Relation) -> bool:
+        """Whether its keys are those of all that is read by its name: other tables that inherit have their own."""
+        heirs = (r for r in self.reads.facts.relations.values() if table.name in r.parents)
+        return table.is_table and (table.kind == "partitioned" or not any(heirs))
 
     def case(self, node: Node, at: Scope, value: bool, fewer: bool) -> Fault | None:
         """CASE: a condition that reads must choose between a constant and something else."""
@@ -103,24 +147,32 @@ class Forms:
                 return self.rows(node.subselect, at, fewer == value)
             case SubLinkType.ALL_SUBLINK:
                 return self.rows(node.subselect, at, fewer != value)
-            case SubLinkType.EXPR_SUBLINK if (sole := _sole(node.subselect)) is not None:
-                return self.condition(sole, at, value, fewer)
+            case SubLinkType.EXPR_SUBLINK if (inner := sole(node.subselect)) is not None:
+                return self.condition(inner, at, value, fewer)
+            case SubLinkType.EXPR_SUBLINK if self._settled(node.subselect, at):
+                return self.rows(node.subselect, at, fewer, any_row=True)
         return read.fault("in a scalar sub-select")
 
-    def array(self, node: Node, at: Scope, fewer: bool) -> Fault | None:
-        """An array of which one element suffices."""
+    def array(self, node: Node, at: Scope, fewer: bool, some: bool) -> Fault | None:
+        """An array of which one element suffices; `some`: what is asked needs one, so that NULL is as good as none."""
         read = self.reads.below(node, at)
         match node:
             case _ if read is None:
                 return None
             case ast.TypeCast():
-                return self.array(node.arg, at, fewer)
+                return self.array(node.arg, at, fewer, some)
+            case ast.CoalesceExpr(args=(inner, default)) if is_empty(default):
+                return self.array(inner, at, fewer, some=True)
             case ast.SubLink() if node.subLinkType == SubLinkType.ARRAY_SUBLINK:
                 return self.rows(node.subselect, at, fewer)
-            case ast.SubLink() if (sole := _sole(node.subselect)) is not None:
-                return self.array(sole, at, fewer)
+            case ast.SubLink() if (inner := sole(node.subselect)) is not None:
+                return self.array(inner, at, fewer, some)
+            case ast.SubLink() if some and self._settled(node.subselect, at):
+                return self.rows(node.subselect, at, fewer, any_row=True)
+            case ast.SubLink() if some and (rows := aggregated(node.subselect, "array_agg")) is not None:
+                return self.rows(rows, at, fewer)
             case ast.FuncCall():
-                return self.call(node, at, lambda body, inner: self.array(body, inner, fewer))
+                return self.call(node, at, lambda body, scope: self.array(body, scope, fewer, some))
         return read.fault("in an array in a form in which a row that is missing may count")
 
     # --- queries
@@ -189,7 +241,7 @@ class Forms:
         if read is None or relation.kind != "view":
             return read.fault(_TURNED) if read is not None and not fewer else None
         role = at.role if relation.option("security_invoker") else relation.owner
-        inner, parts = Scope(None, role, relation.calls), statements(relation.definition)
+        inner, parts = Scope(None, role, self.reads.facts.run(relation.calls)), statements(relation.definition)
         if not parts:
             return Fault(f"{relation} can't be read")
         return _within(relation, self.rows(parts[0], inner, fewer) or self.unnamed(inner, *parts))
@@ -227,9 +279,10 @@ class Forms:
         """A function by what it gives; `rows`: it must be one that gives rows."""
         given = _first(self.value(argument, at) for argument in _all(node.args))
         reading = [(f, read) for f in self.reads.functions(node, at) if (read := self.reads.of(f, at.role))]
-        if given is None and not reading:  # one of PostgreSQL's own that runs text
+        own = self.reads.aggregate(node)
+        if given is None and (own or not reading):  # one of PostgreSQL's own that runs text
             read = self.reads.below(node, at)
-            return read.fault("in a call") if read is not None else None
+            return read.fault("in an aggregate" if own else "in a call") if read is not None else None
         return given or _first(self._called(f, read, at, judge, rows) for f, read in reading)
 
     def _called(
@@ -254,6 +307,23 @@ class Forms:
         # a single statement of SQL is what it gives
         beside = [node for node in body.statements if id(node) not in given] if len(body.statements) > 1 else []
         return any(self.reads.below(node, at) is not None for node in (*held, *beside))
+
+    def when(self, trigger: Trigger, function: Function) -> Fault | None:
+        """What stands against a trigger's WHEN, which may only ask whether to refuse, where fewer rows refuse more."""
+        made, at = statements(trigger.definition), Scope(calls=self.reads.facts.run(trigger.calls))
+        if not made:
+            return Fault("its WHEN can't be read")
+        condition: Node = made[0]
+        clauses, refuses = _some(condition.whenClause), body_of(function).refuses
+        faults = (self.condition(c, at, True, fewer=False) if refuses else self.value(c, at) for c in clauses)
+        return _first(faults) or self.unnamed(at, *clauses)
+
+    def check(self, check: Check) -> Fault | None:
+        """What stands against a constraint, which refuses what it is false for."""
+        node, at = expression(check.text), Scope(calls=self.reads.facts.run(check.calls))
+        if node is None:
+            return Fault("its expression can't be read")
+        return self.condition(node, at, value=False, fewer=False) or self.unnamed(at, node)
 
     def trigger(self, function: Function) -> Fault | None:
         """What stands against a trigger's function: it may refuse by what it reads, where fewer rows refuse more."""
@@ -311,11 +381,3 @@ def _truth(node: Node | None, otherwise: bool | None = None) -> bool | None:
     if inner is None or (isinstance(inner, ast.A_Const) and inner.isnull):
         return otherwise
     return {"True": True, "False": False}.get(constant(inner) or "")
-
-
-def _sole(select: Node) -> Node | None:
-    """The expression of a SELECT that is nothing but one: `(select auth.uid())`."""
-    others = ("fromClause", "whereClause", "withClause", "groupClause", "havingClause", "limitCount", "limitOffset")
-    plain = isinstance(select, ast.SelectStmt) and select.larg is None and not any(getattr(select, o) for o in others)
-    targets = _all(select.targetList) if plain else ()
-    return targets[0].val if len(targets) == 1 else None

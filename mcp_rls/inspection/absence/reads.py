@@ -11,7 +11,7 @@ from mcp_rls.catalog import TableName
 from mcp_rls.inspection.doors.statement import uses
 from mcp_rls.inspection.doors.traces import CALLER, Tracer, passes
 from mcp_rls.inspection.facts import Facts, Function, Relation
-from mcp_rls.inspection.tree import Node, walk
+from mcp_rls.inspection.tree import Node, called, walk
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class Reads:
         """The functions that a FuncCall may mean, but for those that it passes arguments to."""
         bare = ast.FuncCall(funcname=call.funcname)
         return [thing for thing, _ in self._named(bare, at) if isinstance(thing, Function)]
+
+    def aggregate(self, call: Node) -> bool:
+        """Whether a FuncCall may mean an aggregate that isn't PostgreSQL's own."""
+        schema, _, name = called(call).rpartition(".")
+        return any(a.name == name and schema in ("", a.schema) for a in self.facts.own_aggregates.values())
 
     def relation(self, item: Node, at: Scope) -> list[Relation]:
         """The relations that a RangeVar may mean."""

@@ -96,15 +96,7 @@ class Tracer:
 
     def _of_function(self, function: Function, acting: str) -> Iterator[Step]:
         yield from ((acting, thing, command) for thing, command in self.named(self._uses(function), function))
-        yield from ((acting, called, "select") for called in self._called(function.calls | self._summed(function)))
-
-    def _summed(self, function: Function) -> frozenset[int]:
-        """The aggregates that its body names."""
-        found = frozenset[int]()
-        for schema, name in self._uses(function).functions:
-            known = self._aggregates.get(name, [])
-            found |= {a.oid for a in _meant(function, schema, known, [a.schema for a in known])}
-        return found
+        yield from ((acting, called, "select") for called in self._called(function.calls))
 
     def _of_rule(self, relation: Relation, rule: Rule) -> Iterator[Step]:
         made = statements(rule.definition) or ()
@@ -122,12 +114,14 @@ class Tracer:
 
     def _called(self, oids: frozenset[int]) -> list[Function]:
         """The functions, and those of the aggregates, among these."""
-        inner = (self.facts.own_aggregates[oid].functions for oid in oids if oid in self.facts.own_aggregates)
-        return [self.facts.functions[oid] for oid in sorted(oids.union(*inner)) if oid in self.facts.functions]
+        return [self.facts.functions[oid] for oid in sorted(self.facts.run(oids)) if oid in self.facts.functions]
 
     def _meant(self, caller: Function | None, schema: str, name: str) -> Iterable[Function]:
-        functions = self._functions.get(name, [])
-        return _meant(caller, schema, functions, [f.schema for f in functions])
+        """The functions of that name, and those that its aggregates run."""
+        functions, aggregates = self._functions.get(name, []), self._aggregates.get(name, [])
+        summed = _meant(caller, schema, aggregates, [a.schema for a in aggregates])
+        found = _meant(caller, schema, functions, [f.schema for f in functions])
+        return [*found, *self._called(frozenset(a.oid for a in summed))]
 
     def _uses(self, function: Function) -> Uses:
         if function.oid not in self._direct:

@@ -11,7 +11,7 @@ SCHEMA = (
     NOTES
     + f"""
 alter table notes enable row level security;
-create table public.blocks (id integer primary key, person uuid, note integer, active boolean, day integer, kind text);
+create table public.blocks (id integer primary key, person uuid, note integer, active boolean, day integer, kind text, unique (note, kind));
 insert into public.blocks values (1, '{ANN}', 1, true, 2, 'hidden'), (2, '{ANN}', 1, false, 1, 'seen'), (3, '{BOB}', 3, true, 1, 'seen');
 grant select on public.blocks to authenticated;
 alter table public.blocks enable row level security;
@@ -38,8 +38,14 @@ create function app.dynamic(n integer) returns boolean language plpgsql stable a
   $$ declare c integer; begin execute 'select count(*) fr' || 'om public.blocks where kind = ''hidden'' and note = $1' into c using n; return c = 0; end $$;
 create function app.guarded(n integer) returns boolean language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin return not exists (select from public.blocks b where b.note = n and b.kind = 'hidden'); end $$;
+create function app.still_free(so_far boolean, n integer) returns boolean language sql stable as 'select not app.is_blocked(n)';
+create aggregate app.all_free (integer) (sfunc = app.still_free, stype = boolean);
+create function app.aggregates(n integer) returns boolean language sql stable as 'select true in (select app.all_free(x) from (values (n)) v(x))';
+create view app.aggregated with (security_invoker) as select n.id, app.all_free(n.id) as yes from (values (1), (2)) n(id) group by n.id;
 create operator app.!? (function = app.free, rightarg = integer);
 create function app.as_note(text) returns integer language sql stable as 'select $1::integer';
+create function app.differ(text, text) returns boolean language sql immutable as 'select $1 is distinct from $2';
+create operator app.<> (function = app.differ, leftarg = text, rightarg = text);
 create aggregate app.all_true (boolean) (sfunc = booland_statefunc, stype = boolean, initcond = 'true');
 create function app.plain(n integer) returns boolean language sql immutable as 'select n > 0';
 create function app.through(n integer) returns boolean language sql stable as 'select app.guarded(n) and app.plain(n)';
@@ -60,7 +66,7 @@ create view app.listed_blocks with (security_invoker) as
 create view app.owners_blocks as select * from public.blocks;
 create table app.numbers (n integer);
 insert into app.numbers values (3);
-grant select on app.numbers, app.unblocked, app.listed_blocks, app.owners_blocks to authenticated;
+grant select on app.numbers, app.unblocked, app.aggregated, app.listed_blocks, app.owners_blocks to authenticated;
 """
 )
 FILE = (
@@ -142,6 +148,33 @@ GAINS = {
     "a function with a cursor": "app.cursored(id)",
     "a function in FROM": "exists (select from app.is_blocked(notes.id) f(yes) where not f.yes)",
     "an operator": "operator(app.!?) id",
+    "an aggregate's own read": "(select app.all_free(x) from (values (id)) v(x))",
+    "an aggregate's own read, of a constant": "(select app.all_free(1)) and id = 1",
+    "an aggregate's own read, in a function": "app.aggregates(id)",
+    "an aggregate's own read, in a view": "exists (select from app.aggregated a where a.id = notes.id and a.yes)",
+    "a count below": f"(select count(*) from {MINE}) < 1",
+    "a count that is at most": f"0 >= (select count(*) from {MINE})",
+    "a count not above": f"not ((select count(*) from {MINE}) > 0)",
+    "a count above that isn't so": f"((select count(*) from {MINE}) > 0) is not true",
+    "a count of groups": f"((select count(*) from {MINE} group by b.note) > 0) is null",
+    "a count above, of what isn't there": f"(select count(*) from (select 1) x where not exists (select from {MINE})) > 0",
+    "a count above, by text": f"(select count(*) from (select 1) x, {MINE})::text > '' and (select count(*) from {MINE})::text < '1'",
+    "a count above a count": f"1 > (select count(*) from {MINE}) and (select count(*) from public.blocks) > 0",
+    "the latest, that must differ": "(select b.kind from public.blocks b where b.note = notes.id order by day desc limit 1) <> 'hidden'",
+    "by key, is null": "(select b.kind from public.blocks b where b.id = notes.id) is null",
+    "by key, distinct": "(select b.kind from public.blocks b where b.id = notes.id) is distinct from 'hidden'",
+    "by key, not true": "((select b.kind from public.blocks b where b.id = notes.id) = 'hidden') is not true",
+    "by key, with a default": "coalesce((select b.kind from public.blocks b where b.id = notes.id), 'none') <> 'hidden'",
+    "by key, not false": "coalesce((select b.kind from public.blocks b where b.id = notes.id) = 'seen', true)",
+    "by key, of what isn't there": f"(select b.kind from public.blocks b where b.id = 2 and not exists (select from {MINE})) = 'seen'",
+    "by key, in CASE": "case when (select b.kind from public.blocks b where b.id = notes.id) = 'hidden' then false else true end",
+    "by key, with an operator of one's own": "(select b.kind from public.blocks b where b.id = notes.id) operator(app.<>) 'hidden'",
+    "coalesce to true": f"coalesce((select false from {MINE} limit 1), true)",
+    "coalesce of a sub-select to true": f"coalesce((select b.kind = 'seen' from {MINE}), true)",
+    "an aggregated array or itself": f"id = any (coalesce((select array_agg(0) from {MINE}), array[id]))",
+    "none of an aggregated array": "id <> all (coalesce((select array_agg(note) from public.blocks where kind = 'hidden'), '{}'))",
+    "none of an aggregated array of what isn't there": f"not (id = any ((select array_agg(x.n) from (values (9)) x(n) where not exists (select from {MINE}))::integer[]))",
+    "an aggregated array with having": f"id = any ((select array_agg(c.id - 1) from public.blocks c where c.id = 2 having (select count(*) from {MINE}) = 0)::integer[])",
 }  # fmt: skip
 # A missing row makes these admit less, or they read nothing that is narrowed.
 POSITIVE = {
@@ -181,5 +214,29 @@ POSITIVE = {
     "a function that reads nothing": "app.plain(id)",
     "a function that calls one that reads past it": "app.through(id)",
     "its own columns": "status <> 'spam'",
+    "an aggregate of one's own that reads nothing": "(select app.all_true(x.id > 0) from (values (notes.id)) x(id))",
+    "by key": "(select b.person from public.blocks b where b.id = notes.id) = owner",
+    "by key, on the right": "owner = (select b.person from public.blocks b where notes.id = b.id)",
+    "by key, unequal": "(select b.kind from public.blocks b where b.id = notes.id) <> 'none'",
+    "by key, cast": "(select b.kind from public.blocks b where b.id = notes.id)::varchar = 'hidden'",
+    "by key, in a list": "(select b.kind from public.blocks b where b.id = notes.id) in ('hidden', 'seen')",
+    "by key, not equal": "not ((select b.kind from public.blocks b where b.id = notes.id) = 'none')",
+    "by key, true": "(select b.active from public.blocks b where b.id = notes.id)",
+    "by key, not true": "not (select b.active from public.blocks b where b.id = notes.id) or id = 1 and (select b.active from public.blocks b where b.id = 1)",
+    "by a key of two columns": "(select b.active from public.blocks b where b.note = notes.id and b.kind = 'hidden')",
+    "by key, and more": "(select b.person from public.blocks b where b.id = notes.id and exists (select from app.seen_blocks s where s.note = 1 and s.kind = 'hidden')) = owner",
+    "by a key that is looked up by a key": "(select b.kind from public.blocks b where b.id = (select c.id from public.blocks c where c.id = notes.id)) = 'hidden'",
+    "any of an array by key": "id = any ((select array[b.note] from public.blocks b where b.id = 1)::integer[])",
+    "a count above": "(select count(*) from public.blocks b where b.note = notes.id) > 0",
+    "a count of at least": "2 <= (select count(distinct b.kind) from public.blocks b where b.note = notes.id)",
+    "a count not below": "not ((select count(b.id) from public.blocks b where b.note = notes.id) < 2)",
+    "a count below, of what isn't there": "(select count(*) from (select 1) x where not exists (select from public.blocks b where b.note = notes.id and b.kind = 'hidden')) < 1",
+    "coalesce of the one value": "coalesce((select true from public.blocks b where b.note = notes.id and b.kind = 'hidden' limit 1), false)",
+    "the one value": "(select 1 from public.blocks b where b.note = notes.id and b.kind = 'hidden' limit 1) = 1",
+    "any of an aggregated array": "id = any ((select array_agg(b.note order by b.day) from public.blocks b)::integer[])",
+    "any of an aggregated array or of none": "id = any (coalesce((select array_agg(b.note) from public.blocks b where b.kind = 'hidden'), '{}'))",
+    "any of an aggregated array or of none, as an array": "id = any (coalesce((select array_agg(distinct b.note) from public.blocks b), array[]::integer[]))",
+    "not unequal to all of an aggregated array": "not (id <> all ((select array_agg(b.note) from public.blocks b)::integer[]))",
+    "none of an aggregated array or of none": "id <> all (coalesce((select array_agg(x.n) from (values (1)) x(n) where not exists (select from public.blocks b where b.id = 1)), '{}'))",
     "a table that isn't narrowed": "not exists (select from app.numbers x where x.n = notes.id)",
 }  # fmt: skip

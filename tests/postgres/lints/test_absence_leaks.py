@@ -76,6 +76,12 @@ def changes(statement: str) -> Callable[[Scratch, Claims], Answer]:
     return asked
 
 
+def unrefused(app: Scratch, claims: Claims) -> Answer:
+    """What it sees; nothing where PostgreSQL raises an error."""
+    answer = app.ask(claims, "select id from notes")
+    return answer if isinstance(answer, list) else []
+
+
 @dataclass(frozen=True)
 class Leak:
     """`found`: what is named. `fix` in the database and `fixed` in the file are the ways out of its page."""
@@ -96,6 +102,23 @@ LEAKS = {name: Leak(policy(condition)) for name, condition in GAINS.items()} | {
     "a function that runs text": Leak(policy(GAINS["a function that runs text"]), fix=PAST.format("dynamic(integer)"), fixed=FILE),
     "a function, past row security": Leak(policy("app.free(id)"), fix=PAST.format("is_blocked(integer)"), fixed=FILE),
     "an operator, past row security": Leak(policy("operator(app.!?) id"), fix=PAST.format("free(integer)"), fixed=FILE),
+    # the person has an error, of which a row that is missing makes a value
+    **{
+        name: Leak(policy(f"id = 1 and (select b.kind from public.blocks b where {where}) = 'seen'"), asked=unrefused)
+        for name, where in {
+            "a value by half a key": "b.note = notes.id",
+            "a value by more than a key": "b.id >= notes.id and b.note = notes.id",
+            "a value by a key or else": "b.id = 2 or b.note = notes.id",
+            "a value by a key of its own": "b.id = b.id + 0 and b.note = notes.id",
+            "a value by what a key becomes": "(b.id - 1) / 2 = notes.id / 2",
+        }.items()
+    },
+    "a value by a key that another table doesn't hold to": Leak(
+        "create table app.old_blocks () inherits (public.blocks); insert into app.old_blocks select id, person, note, active, day, 'seen' from blocks where id = 1;"
+        + policy("id = 1 and (select b.kind from public.blocks b where b.id = notes.id) = 'seen'"),
+        asked=unrefused,
+    ),
+    "one value of many": Leak(policy("id = 1 and (select true from public.blocks b where b.note = notes.id)"), asked=unrefused),
     "a restrictive policy": Leak(
         READABLE + f"create policy people on notes as restrictive for select using ({NOT_BLOCKED})",
     ),
@@ -134,6 +157,35 @@ LEAKS = {name: Leak(policy(condition)) for name, condition in GAINS.items()} | {
         fix=PAST.format("quota()"),
         fixed=FILE,
     ),
+    **{
+        f"a trigger that asks in WHEN, {does}": Leak(
+            "create policy readable on notes using (true);"
+            f"""create function app.guard() returns trigger language plpgsql as $$ begin {body} end $$;
+            create trigger guard before update on notes for each row when ({when}) execute function app.guard()""",
+            found="trigger public.notes.guard",
+            asked=changes("update notes set status = 'closed' where id = 1"),
+        )
+        for does, body, when in (
+            ("and raises", "raise 'blocked';", "app.is_blocked(new.id)"),
+            ("and skips", "return null;", "new.id > 0 and app.is_blocked(old.id)"),
+            ("through an operator", "raise 'blocked';", "not operator(app.!?) new.id"),
+        )
+    },
+    **{
+        f"a check of {what}": Leak(
+            f"create policy readable on notes using (true); {made}",
+            found="constraint public.notes.free",
+            asked=changes(f"update notes set {'numbers = array[1]' if 'domain' in what else 'id = 1'} where id = 1"),
+            fix=PAST.format("is_blocked(integer)"),
+            fixed=FILE,
+        )
+        for what, made in (
+            ("a table", "alter table notes add constraint free check (app.free(id)) not valid"),
+            ("a table, by an operator", "alter table notes add constraint free check (operator(app.!?) id) not valid"),
+            ("a domain below a domain", "create domain app.number as integer constraint free check (app.free(value));"
+             "create domain app.numbered as app.number[]; alter table notes add numbers app.numbered"),
+        )
+    },
     "a trigger that looks whether a row is there": Leak(
         "create policy readable on notes using (true);"
         """create function app.guard() returns trigger language plpgsql as $$
@@ -215,6 +267,62 @@ def test_positive_reads_are_accepted(condition: str, app: Scratch, tmp_path: Pat
     app.install(FILE)
     assert app.sees(ann())
     assert gained(app, Leak("")) == set()
+
+
+TRIGGER = """create function app.guard() returns trigger language plpgsql as $$ begin {} return new; end $$;
+create trigger guard before update on notes for each row when ({}) execute function app.guard()"""
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "unique (kind) deferrable", "exclude (kind with =)",
+    ],
+)  # fmt: skip
+def test_a_key_that_may_have_two_rows_is_none(key: str, app: Scratch, tmp_path: Path) -> None:
+    """What is checked at the end of the transaction only, and what PostgreSQL doesn't call unique."""
+    app.run(
+        "delete from blocks where id = 3;"
+        + policy("(select b.person from public.blocks b where b.kind = notes.status) = owner")
+    )
+    for made, found in ((key, ["policy public.notes people"]), ("unique (kind)", [])):
+        app.run(f"alter table blocks add constraint once {made}")
+        assert checked(app, FILE, tmp_path) == found
+        app.run("alter table blocks drop constraint once")
+
+
+@pytest.mark.parametrize(
+    "index", ["(lower(kind))", "(kind) where active", "(kind, day)", "(kind text_pattern_ops)", '(kind collate "C")']
+)
+def test_a_unique_index_of_something_else_is_none(index: str, app: Scratch, tmp_path: Path) -> None:
+    """Of an expression, of some rows, of more columns, by another equality."""
+    app.run(
+        "delete from blocks where id = 3;"
+        + policy("(select b.person from public.blocks b where b.kind = notes.status) = owner")
+    )
+    for made, found in ((index, ["policy public.notes people"]), ("(kind) include (day)", [])):
+        app.run(f"create unique index once on blocks {made}")
+        assert checked(app, FILE, tmp_path) == found
+        app.run("drop index public.once")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        TRIGGER.format("raise 'not blocked';", "not app.is_blocked(new.id)"),
+        TRIGGER.format("if not app.is_blocked(new.id) then raise 'not blocked'; end if;", "new.id > 0"),
+        "alter table notes add constraint listed check (app.is_blocked(id)) not valid",
+    ],
+    ids=["WHEN", "IF", "CHECK"],
+)
+def test_what_refuses_by_a_missing_row_is_accepted(made: str, app: Scratch, tmp_path: Path) -> None:
+    """A trigger or a constraint that wants a row to be there: the person's is, the client finds none."""
+    app.run(f"create policy readable on notes using (true); {made}")
+    assert checked(app, FILE, tmp_path) == []
+    app.install(FILE)
+    asked = changes("update notes set status = 'closed' where id = 1")
+    assert asked(app, ann())
+    assert asked(app, helper()) == []
 
 
 @pytest.mark.parametrize("kind", ["restrictive", "permissive"])
