@@ -103,9 +103,9 @@ def _procedural(function: Function, parameters: tuple[str, ...]) -> Body:
 def _refusals(tree: Any) -> Iterator[Node]:
     """The conditions below of each IF that does nothing but raise an error."""
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-        if key == "PLpgSQL_stmt_if" and not value.keys() & {"elsif_list", "else_body"}:
-            if _raises(value.get("then_body", ())):
-                yield _node(value["cond"]["PLpgSQL_expr"])
+        alone = key == "PLpgSQL_stmt_if" and not value.keys() & {"elsif_list", "else_body"}
+        if alone and _raises(value.get("then_body", ())):
+            yield _node(value["cond"]["PLpgSQL_expr"])
         if isinstance(value, dict | list):
             yield from _refusals(value)
 

@@ -1,4 +1,4 @@
-"""A policy for people, or a trigger, could admit more to a client than to its person: it counts on rows being there.
+"""A policy for people, a trigger or a check could admit more to a client than to its person: it counts on rows.
 
 ## What
 
@@ -6,11 +6,19 @@ A policy that reads another table reads it as whoever asks, under that table's c
 finds none, so `not exists (select from blocks ...)` is true for it where it is false for its person. The same goes for
 counts and quotas, for the latest of several, for whatever else changes when rows are missing: NOT, CASE, COALESCE, a
 scalar sub-select, an aggregate, a window, HAVING, EXCEPT, the side of an outer join that may be missing, DISTINCT ON,
-LIMIT, `<> all`. Only a positive EXISTS, IN or `= any (array(select ...))` shows less when rows are missing.
+LIMIT, `<> all`. These show less when rows are missing, and nothing else:
 
-Views that read as whoever asks, functions without SECURITY DEFINER and the policies of the tables between are followed,
-as far as they go. What can't be analysed (SQL that a function puts together, another language, a body that does more
-than give a value) is reported as such.
+- a positive EXISTS, IN or `= any (array(select ...))`, also by `array_agg`, with `coalesce(..., '{}')` or without;
+- `(select o.owner from orgs o where o.id = org_id) = ...`: one table, each column of a key compared by `=`, so that it
+  gives one row or none; the value is compared by `=`, `<>`, `<` and the like or is itself the condition;
+- `(select count(*) ...) > 0`, `>= 1` and what else is true of more rows;
+- `coalesce((select true ... limit 1), false)`.
+
+Views that read as whoever asks, functions without SECURITY DEFINER, those that aggregates run too, and the policies of
+- a positive EXISTS, IN or `= any (array(select ...))`; that of `array_agg`, with or without `coalesce(.., '{}')`;
+that begins with RAISE, in WHEN; a check constraint, of a table or of a domain, must refuse when rows are missing. What
+can't be analysed (SQL that a function puts together, another language, a body that does more than give a value) is
+reported as such.
 
 ## Fix
 
@@ -20,8 +28,9 @@ form: a list of who may in place of one of who may not.
 
 ## What it doesn't catch
 
-Check constraints, defaults and rules of the old kind that read tables. Operators and casts of your own inside the text
-of a function.
+Defaults, generated columns and rules of the old kind that read tables. Operators and casts of your own inside the text
+of a function. An error that goes away with the row that raises it, but for that of more than one row in a scalar
+sub-select.
 """
 
 from __future__ import annotations
@@ -49,7 +58,7 @@ _TOKEN = re.compile(r"\btoken\.\w+")
 
 
 def find(world: World) -> Iterator[Found]:
-    """Policies and triggers that clients meet and in which a row that they don't see may count."""
+    """Policies, triggers and checks that clients meet and in which a row that they don't see may count."""
     if world.policies is None:
         return
     gains = _Gains(world, Tracer(world.facts))

@@ -163,12 +163,10 @@ class Forms:
                 return self.array(node.arg, at, fewer, some)
             case ast.CoalesceExpr(args=(inner, default)) if is_empty(default):
                 return self.array(inner, at, fewer, some=True)
-            case ast.SubLink() if node.subLinkType == SubLinkType.ARRAY_SUBLINK:
-                return self.rows(node.subselect, at, fewer)
-            case ast.SubLink() if (inner := sole(node.subselect)) is not None:
+            case ast.SubLink() if (inner := sole(node.subselect)) is not None and not _is_array(node):
                 return self.array(inner, at, fewer, some)
-            case ast.SubLink() if some and self._settled(node.subselect, at):
-                return self.rows(node.subselect, at, fewer, any_row=True)
+            case ast.SubLink() if _is_array(node) or (some and self._settled(node.subselect, at)):
+                return self.rows(node.subselect, at, fewer, any_row=not _is_array(node))
             case ast.SubLink() if some and (rows := aggregated(node.subselect, "array_agg")) is not None:
                 return self.rows(rows, at, fewer)
             case ast.FuncCall():
@@ -342,6 +340,11 @@ class Forms:
 
 def _first(faults: Iterable[Fault | None]) -> Fault | None:
     return next((fault for fault in faults if fault is not None), None)
+
+
+def _is_array(node: Node) -> bool:
+    """Whether a sub-select is made an array: ARRAY(SELECT ...)."""
+    return bool(node.subLinkType == SubLinkType.ARRAY_SUBLINK)
 
 
 def _some(*nodes: Node | None) -> tuple[Node, ...]:
