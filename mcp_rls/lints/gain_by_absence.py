@@ -8,15 +8,15 @@ counts and quotas, for the latest of several, for whatever else changes when row
 scalar sub-select, an aggregate, a window, HAVING, EXCEPT, the side of an outer join that may be missing, DISTINCT ON,
 LIMIT, `<> all`. These show less when rows are missing, and nothing else:
 
-- a positive EXISTS, IN or `= any (array(select ...))`, also by `array_agg`, with `coalesce(..., '{}')` or without;
+- a positive EXISTS, IN or `= any (array(select ...))`, by `array_agg` too, with `coalesce(..., '{}')` or without;
 - `(select o.owner from orgs o where o.id = org_id) = ...`: one table, each column of a key compared by `=`, so that it
   gives one row or none; the value is compared by `=`, `<>`, `<` and the like or is itself the condition;
 - `(select count(*) ...) > 0`, `>= 1` and what else is true of more rows;
 - `coalesce((select true ... limit 1), false)`.
 
 Views that read as whoever asks, functions without SECURITY DEFINER, those that aggregates run too, and the policies of
-- a positive EXISTS, IN or `= any (array(select ...))`; that of `array_agg`, with or without `coalesce(.., '{}')`;
-that begins with RAISE, in WHEN; a check constraint, of a table or of a domain, must refuse when rows are missing. What
+the tables between are followed, as far as they go. A trigger may only refuse by what it reads, in its function or, if
+it begins with RAISE, in WHEN; a check constraint, of a table or of a domain, must refuse when rows are missing. What
 can't be analysed (SQL that a function puts together, another language, a body that does more than give a value) is
 reported as such.
 
