@@ -6,7 +6,7 @@ A policy that reads another table reads it as whoever asks, under that table's c
 finds none, so `not exists (select from blocks ...)` is true for it where it is false for its person. The same goes for
 counts and quotas, for the latest of several, for whatever else changes when rows are missing: NOT, CASE, COALESCE, a
 scalar sub-select, an aggregate, a window, HAVING, EXCEPT, the side of an outer join that may be missing, DISTINCT ON,
-LIMIT, `<> all`. These show less when rows are missing, and nothing else:
+LIMIT, `<> all`. These show less when rows are missing:
 
 - a positive EXISTS, IN or `= any (array(select ...))`, by `array_agg` too, with `coalesce(..., '{}')` or without;
 - `(select o.owner from orgs o where o.id = org_id) = ...`: one table, each column of a key compared by `=`, so that it
