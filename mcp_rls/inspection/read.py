@@ -107,11 +107,11 @@ select i.indrelid as oid, c.relname::text as name, i.indisunique as unique, i.in
         from unnest(i.indkey::int2[]) with ordinality k(number, position)
         left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
         where k.position <= i.indnkeyatts) as columns,
-       i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null and i.indexprs is null and not exists
-        (select from unnest(i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[]) k(number, class, sorted)
+       i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null and i.indexprs is null and not exists (
+         select from unnest(i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[]) k(number, class, sorted)
          join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number join pg_opclass o on o.oid = k.class
-         where not o.opcdefault or a.attcollation <> k.sorted or a.atttypid = 'timestamp'::regtype
-         or (k.sorted <> 0 and exists (select from pg_collation c where not c.collisdeterministic))) as key,
+         where not o.opcdefault or a.attcollation <> k.sorted or a.atttypid = 'timestamp'::regtype or (k.sorted <> 0
+           and exists (select from pg_collation c where not c.collisdeterministic))) as key,
        -- btree and hash are searched by their first column, the others by any
        (select array_agg(distinct array[l.operator, l.function]) from leaking l
         where l.class = any (case when m.amname in ('btree', 'hash') then array[i.indclass[0]]
@@ -148,20 +148,13 @@ order by w.ev_class, w.rulename
 _CHECKS = f"""
 with recursive typed as (
   select a.attrelid as oid, a.atttypid as type from pg_attribute a join pg_class c on c.oid = a.attrelid
-  join pg_namespace n on n.oid = c.relnamespace
-  where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p') and {_USER}
-  union select y.oid, t.inner from typed y
-  join lateral (select coalesce(nullif(typbasetype, 0), typelem) as inner from pg_type where oid = y.type) t
-    on t.inner <> 0
-), checks as (
-  select x.conrelid as relation, x.* from pg_constraint x where x.conrelid <> 0
-  union all select y.oid, x.* from typed y join pg_constraint x on x.contypid = y.type
-)
-select x.relation as oid, x.conname::text as name, pg_get_expr(x.conbin, x.conrelid) as text,
+  join pg_namespace n on n.oid = c.relnamespace where a.attnum > 0 and c.relkind in ('r', 'p') and {_USER}
+  union select y.oid, coalesce(nullif(t.typbasetype, 0), t.typelem) from typed y join pg_type t on t.oid = y.type)
+select coalesce(y.oid, x.conrelid) as oid, x.conname::text as name, pg_get_expr(x.conbin, x.conrelid) as text,
        array_agg(distinct callee.oid::bigint) as calls
-from checks x join pg_depend d on d.classid = 'pg_constraint'::regclass and d.objid = x.oid {_CALLED}
-where x.contype = 'c' and coalesce((to_jsonb(x) ->> 'conenforced')::boolean, true)
-group by 1, 2, 3 order by 1, 2
+from pg_constraint x left join typed y on y.type = x.contypid and y.type <> 0
+join pg_depend d on d.classid = 'pg_constraint'::regclass and d.objid = x.oid {_CALLED} where x.contype = 'c'
+  and coalesce((to_jsonb(x) ->> 'conenforced')::boolean, true) group by 1, 2, 3 order by 1, 2
 """
 _POLICIES = f"""
 select p.polrelid as oid, p.polname::text as name, p.polpermissive as permissive, p.polcmd::text as command,
@@ -326,17 +319,7 @@ def _relation(row: Row, parts: Mapping[str, Rows]) -> Relation:
         ),
         indexes=tuple(_index(i) for i in parts["indexes"][oid]),
         foreign_keys=tuple(_foreign_key(k) for k in parts["keys"][oid]),
-        triggers=tuple(
-            Trigger(
-                t["name"],
-                t["function"],
-                t["enabled"],
-                frozenset(t["events"]),
-                t["definition"],
-                frozenset(t["calls"] or ()),
-            )
-            for t in parts["triggers"][oid]
-        ),
+        triggers=tuple(map(_trigger, parts["triggers"][oid])),
         policies=tuple(_policy(name, p) for p in parts["policies"][oid]),
         parents=tuple(TableName(*pair) for pair in row["parents"] or ()),
         is_partition=row["is_partition"],
@@ -365,6 +348,11 @@ def _foreign_key(row: Row) -> ForeignKey:
         row["name"], tuple(row["columns"]), TableName(row["schema"], row["target"]), tuple(row["referenced"]),
         _ACTIONS[row["on_delete"]], _ACTIONS[row["on_update"]],
     )  # fmt: skip
+
+
+def _trigger(row: Row) -> Trigger:
+    events, calls = frozenset(row["events"]), frozenset(row["calls"] or ())
+    return Trigger(row["name"], row["function"], row["enabled"], events, row["definition"], calls)
 
 
 def _policy(table: TableName, row: Row) -> Policy:
