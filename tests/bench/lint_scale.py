@@ -19,7 +19,7 @@ from mcp_rls.database.server import open_server  # noqa: E402
 from mcp_rls.inspection.read import read_facts  # noqa: E402
 from mcp_rls.lints import World, run  # noqa: E402
 from tests.postgres.lints.snippets import CLAIMS  # noqa: E402
-from tests.postgres.scratch import scratch_on  # noqa: E402
+from tests.postgres.scratch import policies, scratch_on  # noqa: E402
 
 FUNCTION = """
 create function app.f{n}(word text) returns boolean language {language} stable as $$ {body} $$;
@@ -47,7 +47,7 @@ def main() -> int:
         begun, used = time.perf_counter(), time.process_time()
         facts = read_facts(scratch.connection)
         read = time.perf_counter() - begun
-    report = run(World(facts))
+    report = run(World(facts, policies(file(arguments.tables)) if arguments.file else None))
     used = time.process_time() - used
     for name, seconds in sorted(report.seconds.items(), key=lambda item: -item[1]):
         print(f"{seconds:8.3f} s  {name}")
@@ -55,6 +55,15 @@ def main() -> int:
     print(f"{read:8.3f} s  facts\n{total:8.3f} s  in all, on the clock; {len(report.diagnostics)} findings")
     print(f"{used:8.3f} s  of the processor; goal {arguments.goal} s")
     return int(used > arguments.goal)
+
+
+def file(tables: int) -> str:
+    """A policy file with a rule to read for each table, and one to write for every other."""
+    lines = ["tables:"]
+    for n in range(tables + 1):
+        write = ", {who: helper, allow: update}" if n % 2 else ""
+        lines.append(f"  public.t{n}: {{clients: [{{who: helper, allow: select}}{write}]}}")
+    return "\n".join(lines)
 
 
 def script(tables: int, functions: int, views: int) -> str:
@@ -75,6 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("tables", 500), ("functions", 300), ("views", 200), ("goal", 15)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--file", action="store_true", help="under a policy file with rules for every table")
     return parser.parse_args()
 
 
