@@ -330,14 +330,7 @@ def read_state(
     everything = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
 
     def known(thing: Ours) -> Ours:
-        row = manifest.get(thing.object)
-        if row is None:
-            return thing
-        now = printed.get(thing.object)
-        intact = now is not None and (row["tree"] == now["tree"] or row["printed"] == now["digest"])
-        facts = row["facts"] if intact else None
-        meaning = json_text(facts) if facts else ""
-        return replace(thing, source=row["source"] if intact else "", place=row["place"], meaning=meaning)
+        return _as_noted(thing, manifest.get(thing.object), printed.get(thing.object))
 
     ours = [_our_policy(everything[p["relation"]], p) for p in policies]
     return State(
@@ -362,6 +355,16 @@ def read_state(
         ),
         recorded=frozenset(o for o in manifest if o.startswith(_KEPT)),
     )
+
+
+def _as_noted(thing: Ours, row: Row | None, now: Row | None) -> Ours:
+    """The object with what its `row` of the manifest says, as far as it is still what that row is about."""
+    if row is None:
+        return thing
+    intact = now is not None and (row["tree"] == now["tree"] or row["printed"] == now["digest"])
+    facts = row["facts"] if intact else None
+    meaning = json_text(facts) if facts else ""
+    return replace(thing, source=row["source"] if intact else "", place=row["place"], meaning=meaning)
 
 
 def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, Row]]:

@@ -29,6 +29,15 @@ pytestmark = pytest.mark.postgres
 TEMPLATES = sorted(path.name for path in bundled("policy_templates").iterdir() if (path / "policies.yaml").exists())
 OWN = '{allow: [select, insert, update, delete], rows: "owner = token.person"}'
 ROLE = "select rolcanlogin, rolinherit, rolsuper, rolbypassrls from pg_roles where rolname = "
+MEMBERS = f"""
+create table public.members (person uuid primary key, level integer);
+insert into public.members values ('{ANN}', 1);
+grant select on public.members to authenticated;
+alter table public.members enable row level security;
+create policy own on public.members using (true);
+alter table public.notes enable row level security;
+create policy "of members" on public.notes using (exists (select from public.members m where m.person = owner))
+"""
 
 
 def head(name: str, more: str = "", keys: str = "true") -> str:
@@ -197,14 +206,7 @@ def test_people_and_classes_get_and_lose_together(scratch: Scratch) -> None:
 
 def test_what_policies_read_is_granted_and_shows_nothing(scratch: Scratch) -> None:
     """The app's policy reads a support table, as the class role: it may, under a ceiling of its own."""
-    scratch.run(f"""{NOTES}
-        create table public.members (person uuid primary key, level integer);
-        insert into public.members values ('{ANN}', 1);
-        grant select on public.members to authenticated;
-        alter table public.members enable row level security;
-        create policy own on public.members using (true);
-        alter table public.notes enable row level security;
-        create policy "of members" on public.notes using (exists (select from public.members m where m.person = owner))""")
+    scratch.run(NOTES + MEMBERS)
     file = (
         head("reads")
         + "tables:\n  public.notes: {clients: [{who: reads, allow: select}]}\n  public.members: {clients: MEMBERS}\n"
@@ -219,14 +221,7 @@ def test_what_policies_read_is_granted_and_shows_nothing(scratch: Scratch) -> No
 
 def test_what_policies_read_is_no_more_than_columns_leave(scratch: Scratch) -> None:
     """A class that may read some columns of a table reads no others because a policy of another table does."""
-    scratch.run(f"""{NOTES}
-        create table public.members (person uuid primary key, level integer);
-        insert into public.members values ('{ANN}', 1);
-        grant select on public.members to authenticated;
-        alter table public.members enable row level security;
-        create policy own on public.members using (true);
-        alter table public.notes enable row level security;
-        create policy "of members" on public.notes using (exists (select from public.members m where m.person = owner))""")
+    scratch.run(NOTES + MEMBERS)
     file = head("narrow") + "tables:\n  public.notes: {clients: [{who: narrow, allow: select}]}\n"
     file += "  public.members: {clients: [{who: narrow, allow: select, columns: [person]}]}\n"
     scratch.install(file)
