@@ -148,10 +148,6 @@ class Grant:
     def object(self) -> str:
         return "grant " + json.dumps([self.role, self.kind, self.name, *([self.schema] if self.schema else [])])
 
-    @classmethod
-    def named(cls, object_name: str) -> Grant:
-        return cls(*json.loads(object_name.removeprefix("grant ")))
-
 
 Thing = TypeVar("Thing", Policy, Privilege, Trigger)
 

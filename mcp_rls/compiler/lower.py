@@ -185,16 +185,16 @@ def _ceilings(resolved: ResolvedPolicies, table: ResolvedTable) -> list[_Ceiling
 def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Iterator[Policy]:
     """For direct sessions only, in the roles where no client has a ceiling of its own; a class role has no such."""
     policies = resolved.policies
+
+    def closed(word: str, roles: Iterable[str], only: str) -> Policy:
+        name, to, at = policy_name(f"{table.table.name} {word}"), tuple(sorted(roles)), place(table.span)
+        return Policy(table.table, name, False, "all", to, only, only, place=at, meaning=meaning.NOBODY).sealed()
+
+    if policies.class_roles or not table.clients:
+        yield closed("closed", policies.roles, _case(resolved, table, {}, []))
     shut = [role for name, role in policies.class_roles.items() if not class_roles.touches(table, name)]
-    closed = {"closed": (tuple(sorted(policies.roles)), _case(resolved, table, {}, []))}
-    if table.clients and not policies.class_roles:
-        closed = {}
     if shut:
-        closed["closed to classes"] = (tuple(sorted(shut)), "false")
-    for word, (roles, only) in closed.items():
-        name, at = policy_name(f"{table.table.name} {word}"), place(table.span)
-        policy = Policy(table.table, name, False, "all", roles, only, only, place=at, meaning=meaning.NOBODY)
-        yield policy.sealed()
+        yield closed("closed to classes", shut, "false")
 
 
 def _ceiling(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: _Ceiling) -> Policy:

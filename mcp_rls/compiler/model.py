@@ -195,12 +195,19 @@ class PolicySet:
 
     def app_role(self, role: str = "") -> str:
         """Where a person's own session arrives whose client arrives as `role`: a class role is for clients alone."""
-        bound = (known for known in self.roles if known not in self.anonymous)
-        return role if role in self.roles else next(bound, self.roles[0])
+        return role if role in self.roles else self.people_roles[0]
 
     def role_of(self, class_name: str | None) -> str:
         """The role that a token of that class arrives as."""
         return self.class_roles.get(class_name or "", self.roles[0])
+
+    def class_of_role(self, role: str) -> str | None:
+        """The class that a role stands for, where it stands for one alone."""
+        return next((name for name, own in self.class_roles.items() if own == role), None)
+
+    def has_rule(self, class_name: str | None, table: TableName, command: Command) -> bool:
+        """Whether some rule lets clients of the class do this to some row."""
+        return any(class_name in rule.who and command in rule.commands for rule in self.client_rules(table))
 
     def consent_required(self, class_name: str) -> bool:
         """Whether a live consent row is part of that class's life."""

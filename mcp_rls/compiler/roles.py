@@ -19,13 +19,8 @@ def check_roles(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics)
         message = f'the role "{role}" of class "{class_name}" {fault}'
         hint = "take that from the role, or give the class another name"
         diagnostics.error("class-role-unfit", message, policies.classes[class_name].span, hint, subject=f"role {role}")
-    hint = "let tokens arrive as a role of their own, or set `force: true` on a table that its owner reads"
-    for role, fault in _unruly(policies, catalog):
+    for role, fault, hint in _unruly(policies, catalog):
         message = f'token role "{role}" {fault}, so row security does not bind it'
-        if not fault.startswith("owns"):
-            plain = f"alter role {role} nosuperuser nobypassrls, or let tokens arrive as another role"
-            diagnostics.error("unbound-role", message, place, plain, subject=f"role {role}")
-            continue
         diagnostics.error("unbound-role", message, place, hint, subject=f"role {role}")
     hint = "list it under `roles`, revoke its grants, or say under `trusted_roles` why it may"
     # the role of a class that is no more is bound until the plan takes all away from it
@@ -61,16 +56,20 @@ def _reached(policies: PolicySet, catalog: Catalog, role: Role) -> list[TableNam
     return [t.name for t in tables if t.owner not in theirs and (everything or t.reached_by & holders)]
 
 
-def _unruly(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str]]:
-    """Token roles that row security doesn't bind: a superuser, one with BYPASSRLS, an owner without FORCE."""
+def _unruly(policies: PolicySet, catalog: Catalog) -> Iterator[tuple[str, str, str]]:
+    """Token roles that row security doesn't bind, why, and what to do: a superuser, one with BYPASSRLS, an owner
+    without FORCE.
+    """
     for role in (catalog.roles[name] for name in policies.roles if name in catalog.roles):
         theirs = {role.name, *role.member_of}
         tables = [t for t in _covered(policies, catalog) if t.owner in theirs]
         owned = [t.name for t in tables if not (t.force or _forced(policies, t.name))]
         if owned:
-            yield role.name, f'owns table "{owned[0]}"'
+            hint = "let tokens arrive as a role of their own, or set `force: true` on a table that its owner reads"
+            yield role.name, f'owns table "{owned[0]}"', hint
         if role.superuser or role.bypass_rls:
-            yield role.name, "has BYPASSRLS or is a superuser"
+            hint = f"alter role {role.name} nosuperuser nobypassrls, or let tokens arrive as another role"
+            yield role.name, "has BYPASSRLS or is a superuser", hint
 
 
 def _forced(policies: PolicySet, table: TableName) -> bool:

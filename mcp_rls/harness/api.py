@@ -229,15 +229,11 @@ class Attempt:
     def _shows_something(self) -> None:
         __tracebackhide__ = True
         self._judged()
-        command, rows_ = (
-            self._case.command,
-            self._scene.there if self._case.command == "select" else self._scene.matched,
-        )
+        command, scene = self._case.command, self._scene
         if self.observation.errored:
-            self._assert(
-                failed("ERROR", f"the {command} by {self._case.token} ended so: {self.observation}"), "an answer"
-            )
-        elif command != "insert" and not rows_:
+            sentence = f"the {command} by {self._case.token} ended so: {self.observation}"
+            self._assert(failed("ERROR", sentence), "an answer")
+        elif command != "insert" and not (scene.there if command == "select" else scene.matched):
             what = "has no rows" if command == "select" else "has no row that meets `where`"
             self._assert(failed("VACUOUS", f"{self._case.table} {what}, so nothing was allowed or denied"), "an answer")
 

@@ -269,8 +269,7 @@ class Runner:
 
     def _has_idle_rule(self, check: Check, bearer: Bearer) -> bool:
         """Whether the file lets the token's class do this to some row, and nobody is granted it: that is no denial."""
-        rules = (r for r in self.policies.client_rules(check.table) if check.command in r.commands)
-        if bearer.class_name is None or not any(bearer.class_name in rule.who for rule in rules):
+        if not self.policies.has_rule(bearer.class_name, check.table, check.command):
             return False
         return not any(self.stage.facts(role).may(check.table, check.command) for role in self.policies.acting)
 
@@ -290,9 +289,8 @@ def _brought(bearer: Bearer, table: TableName) -> frozenset[Key]:
 
 def _ungranted(policies: PolicySet, bearer: Bearer, table: TableName, command: Command) -> bool:
     """Whether the token acts in the role of a class that has no rule for this, and so no privilege."""
-    of = next((name for name, role in policies.class_roles.items() if role == bearer.role), None)
-    rules = (r for r in policies.client_rules(table) if command in r.commands)
-    return of is not None and not any(of in rule.who for rule in rules)
+    of = policies.class_of_role(bearer.role)
+    return of is not None and not policies.has_rule(of, table, command)
 
 
 def _untried(check: Check, expected: str, problem: CannotTest | psycopg.Error) -> CheckResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcp_rls.compiler.model import Command
+from tests.postgres.scratch import ANN, BOB
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,6 @@ class Failing:
     cell: tuple[str, str, Command] | None = None
 
 
-ANN = "00000000-0000-4000-8000-00000000000a"
 TICKET = f"insert: {{public.tickets: {{id: 9, org_id: 1, author_id: {ANN}, subject: Hello, status: %s}}}}"
 SEALED = "create table public.sealed (id int primary key, seal bytea not null check (length(seal) > 40))"
 
@@ -245,7 +245,6 @@ REFUSALS = (
     Failing("a fixture doesn't fit", cases=(("status: closed}", "status: lost}"),)),
 )
 
-BOB = "00000000-0000-4000-8000-00000000000b"
 NOTES = """\
 mcp_rls: 1
 platform: postgres

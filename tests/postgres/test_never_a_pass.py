@@ -14,11 +14,10 @@ from mcp_rls.compiler.policy import load_policies
 from mcp_rls.database.apply import install
 from mcp_rls.database.server import open_server
 from tests.postgres.doors import Doors, Seen, through_doors
+from tests.postgres.scratch import ANN, BOB
 
 pytestmark = pytest.mark.postgres
 
-ANN = "00000000-0000-4000-8000-00000000000a"
-BOB = "00000000-0000-4000-8000-00000000000b"
 
 POLICIES = """\
 mcp_rls: 1

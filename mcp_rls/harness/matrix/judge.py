@@ -64,7 +64,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}
 
 def judge(policies: PolicySet, life: Life, claims: str, role: str) -> Holder:
     """What the token is and may hold."""
-    of = next((name for name, own in policies.class_roles.items() if own == role), None)
+    of = policies.class_of_role(role)
     if of is not None:
         return _in_class_role(policies, life, claims, role, of)
     holder = _in_shared_role(policies, life, claims, role)

@@ -90,9 +90,8 @@ class Principals:
             if c.name in self.people.clients:
                 yield from self._of_class(c)
             else:
-                yield Principal(
-                    c.name, "", self._role_of(c.name), "", ANN, c.name
-                )  # of a class that nobody can be made up for
+                # of a class that nobody can be made up for
+                yield Principal(c.name, "", self._role_of(c.name), "", ANN, c.name)
 
     def _of_class(self, c: ClientClass) -> Iterator[Principal]:
         sets = self.scope_sets(c.name)
