@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from mcp_rls import sql
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.meaning import of_value
-from mcp_rls.compiler.model import ClaimPath, NamedSet, PolicySet
+from mcp_rls.compiler.model import Claim, ClaimPath, NamedSet, PolicySet
 from mcp_rls.state import SCHEMA, Function
 
 _SPELLINGS = {
@@ -33,12 +34,15 @@ _SPELLINGS = {
 }
 
 
-def token_value(policies: PolicySet, *, wrapped: bool = True) -> dict[str, str]:
-    """SQL for each token.<name>. Wrapped in a sub-select it is evaluated once a statement, bare once a row."""
+def token_calls(policies: PolicySet) -> dict[str, str]:
+    """The call that gives each token.<name>. In a sub-select it is evaluated once a statement, bare once a row."""
     values = {"person": f"{SCHEMA}.person()", "client": f"{SCHEMA}.client()"}
-    for name, claim in policies.claims.items():
-        values[name] = f"{SCHEMA}.claim({h.path_literal(claim.path)}, {sql.literal(claim.type)})::{claim.type}"
-    return {name: f"(select {call})" if wrapped else call for name, call in values.items()}
+    values |= {name: f"{SCHEMA}.{sql.ident(claim_function_name(name))}()" for name in policies.claims}
+    return values
+
+
+def claim_function_name(name: str) -> str:
+    return f"claim_{name}"
 
 
 def set_function_name(name: str) -> str:
@@ -54,42 +58,45 @@ def set_value(policies: PolicySet, name: str, *, wrapped: bool = True) -> str:
 
 def renderer(policies: PolicySet, *, wrapped: bool = True) -> h.Renderer:
     """What `expression.render` needs to spell token values and sets."""
-    values = token_value(policies, wrapped=wrapped)
+    calls = token_calls(policies)
 
     def spell(node: e.Token | e.SetValues) -> str:
-        return values[node.name] if isinstance(node, e.Token) else set_value(policies, node.name, wrapped=wrapped)
+        if isinstance(node, e.SetValues):
+            return set_value(policies, node.name, wrapped=wrapped)
+        return f"(select {calls[node.name]})" if wrapped and not node.bare else calls[node.name]
 
     return spell
 
 
-# --- person and client ------------------------------------------------------------------------------------------------
+# --- person, client and further claims ------------------------------------------------------------------------------------------------
 
 
 def person(policies: PolicySet) -> Function:
     claim = policies.identity.person
-    body = f"""
-declare
-  document jsonb;
-begin
-{h.READ_DOCUMENT}
-  return {h.typed(claim)};
-end
-"""
     meaning = of_value(f"the person, the claim {'.'.join(claim.path)} as {claim.type}")
-    return h.function("person", "", claim.type, body, arguments="", execute=policies.acting, meaning=meaning)
+    return h.claim_function("person", claim, policies.acting, meaning)
+
+
+def further(policies: PolicySet) -> Iterator[Function]:
+    """mcp_rls.claim_<name>(): one for each claim that conditions may read as token.<name>."""
+    for name, claim in policies.claims.items():
+        meaning = of_value(f"the claim {'.'.join(claim.path)} as {claim.type}")
+        yield h.claim_function(claim_function_name(name), claim, policies.acting, meaning)
 
 
 def client(policies: PolicySet) -> Function:
+    paths = policies.identity.client
+    meaning = of_value(f"the client, the claim {', '.join('.'.join(path) for path in paths)}")
+    if len(paths) == 1:
+        return h.claim_function("client", Claim(paths[0], "text"), policies.acting, meaning)
     body = f"""
 declare
   document jsonb;
 begin
-{h.READ_DOCUMENT}
+{h.read_document()}
   return {client_text(policies)};
 end
 """
-    paths = ", ".join(".".join(path) for path in policies.identity.client)
-    meaning = of_value(f"the client, the claim {paths}")
     return h.function("client", "", "text", body, arguments="", execute=policies.acting, meaning=meaning)
 
 

@@ -48,7 +48,7 @@ def gate(decision: Decision) -> Function:
         "\n#variable_conflict use_column\n<<ours>>",
         _declarations(policies),
         "begin",
-        h.READ_DOCUMENT,
+        _read(policies),
         f"  v_client := {client_text(policies)};",
         _without_client(policies),
         "  else",
@@ -80,10 +80,17 @@ def _declarations(policies: PolicySet) -> str:
         "v_class text;",
         *(["v_listed text;"] if not _by_id_alone(policies) else []),
         *(["v_asked jsonb;"] if policies.identity.scope is not None else []),
-        *([f"v_person {policies.identity.person.type};"] if _needing_consent(policies) else []),
+        f"v_person {policies.identity.person.type};",
         *(["v_standing boolean;", "v_consented jsonb;"] if _needing_consent(policies) else []),
     ]
     return "\n  ".join(["declare", *lines])
+
+
+def _read(policies: PolicySet) -> str:
+    """`document` becomes the claims and `v_person` the person in them, each NULL when absent or malformed."""
+    person = policies.identity.person
+    caught = f"\n      v_person := {h.raising(person)};"
+    return h.read_document(caught, f"\n    v_person := {h.typed(person)};")
 
 
 def _without_client(policies: PolicySet) -> str:
@@ -99,7 +106,7 @@ def _without_client(policies: PolicySet) -> str:
       when jsonb_typeof(document) is distinct from 'object' then case
         when {left} and coalesce(current_setting('request.jwt.claims', true), '') = '' then {DIRECT} else {CLOSED} end
       when {absent} then case
-        when {h.valid(policies.identity.person)} then {direct} when {left} then {DIRECT} else {CLOSED} end
+        when v_person is not null then {direct} when {left} then {DIRECT} else {CLOSED} end
       else {CLOSED}
     end;"""
 
@@ -139,12 +146,11 @@ def _listed(policies: PolicySet) -> str:
 def _class(decision: Decision) -> str:
     """`v_class` becomes the first class that matches, if it lives; runs of classes known by id share one test."""
     policies = decision.policies
-    valid = h.valid(policies.identity.person)
     shared = any(len(names) > 1 for names in _holders(policies).values())
     if _by_id_alone(policies):
         first = f"split_part({_listed(policies)}, ',', 1)" if shared else _listed(policies)
-        return f"    v_class := case when {valid} then {first} end;" if policies.classes else ""
-    lines = [f"    v_listed := {_listed(policies)};", f"    if not coalesce({valid}, false) then v_class := null;"]
+        return f"    v_class := case when v_person is not null then {first} end;" if policies.classes else ""
+    lines = [f"    v_listed := {_listed(policies)};", "    if v_person is null then v_class := null;"]
     if policies.identity.direct.kind == "ids":
         lines.append("    elsif v_listed = 'direct' then v_class := v_listed;")
     for alone, run in groupby(policies.classes.values(), _ids_only):
@@ -265,10 +271,9 @@ def _consent(decision: Decision) -> str:
     names = ", ".join(map(sql.literal, needing))
     # a class that has no case here need not be asked
     head = f"    if v_class in ({names}) and rules ? v_class then"
-    person = f"      v_person := {h.typed(policies.identity.person)};\n      {read}"
     close = "      if not v_standing then v_class := null; end if;"
     closure = _closure(policies, "v_consented") if consent.scopes is not None else ""
-    return "\n".join(part for part in (head, person, close, closure, "    end if;") if part)
+    return "\n".join(part for part in (head, f"      {read}", close, closure, "    end if;") if part)
 
 
 def _same_person(policies: PolicySet, catalog: Catalog | None) -> str:

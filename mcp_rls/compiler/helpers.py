@@ -23,6 +23,7 @@ AUTHOR_SETTINGS = "\n  set standard_conforming_strings = on\n  set transform_nul
 Renderer = Callable[[Token | SetValues], str]
 
 UUID_LOWER = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"  # as PostgreSQL prints one
+UUID_SHAPE = "-".join("_" * n for n in (8, 4, 4, 4, 12))  # what LIKE asks for before a cast asks for hexadecimals
 _UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
 
@@ -106,55 +107,51 @@ end
 CLAIMS = function("claims", "", "jsonb", _CLAIMS, arguments="", meaning='{"value":"the claims"}')
 
 
-def claim(execute: tuple[str, ...]) -> Function:
-    """mcp_rls.claim(path, kind): one claim as text that casts to `kind`, or NULL when absent or malformed."""
-    # branches, not one CASE: each function in an expression costs its set-up in each transaction, reached or not
+# From 17 on a parallel plan admits the subtransaction of an EXCEPTION block, which is cheaper than to ask whether a text
+# is valid and then to parse it, and also catches a nesting that exhausts the stack. The version is asked at run time: a
+# revision made on one major may run on another. plpgsql sets up each expression of a function anew in each transaction,
+# some microseconds apiece, so the functions that policies call have as few as can be.
+CATCHES = "current_setting('server_version_num') >= '170000'"  # of six digits ever since 10
+
+
+def read_document(then: str = "", otherwise: str = "") -> str:
+    """Statements that set `document` to the claims, or to NULL when they aren't JSON.
+
+    `then` may raise, which leaves undone what it was doing; `otherwise` is its form for the majors that can't catch.
+    """
+    return f"""  if {CATCHES} then
+    begin
+      document := current_setting('request.jwt.claims', true)::jsonb;{then}
+    exception when others then null;
+    end;
+  else
+    document := {SCHEMA}.claims();{otherwise}
+  end if;"""
+
+
+def claim_function(name: str, claim: Claim, execute: tuple[str, ...], meaning: str) -> Function:
+    """A function that returns one claim as a value of its type, NULL when absent or malformed."""
+    # to take one value out of the text, and to read that alone as jsonb, is half the price of reading all of it so
+    document = "current_setting('request.jwt.claims', true)::json"
+    of_text = claim.type == "uuid"
+    value = text_of(claim.path, document) if of_text else f"{value_of(claim.path, document)}::jsonb"
     body = f"""
 declare
   document jsonb;
+  value {'text' if of_text else 'jsonb'};
 begin
-{READ_DOCUMENT}
-  if jsonb_typeof(document) <> 'object' then return null;
-  elsif kind = 'uuid' then
-    if jsonb_typeof(document #> path) = 'string' and document #>> path ~ '{_UUID}' then
-      return document #>> path;
-    end if;
-  elsif kind = 'text' then
-    if jsonb_typeof(document #> path) = 'string' then return nullif(document #>> path, ''); end if;
-  elsif kind = 'boolean' then
-    if jsonb_typeof(document #> path) = 'boolean' then return document #>> path; end if;
-  elsif jsonb_typeof(document #> path) = 'number' and document #>> path ~ '^-?[0-9]{{1,19}}$' then
-    if kind = 'integer' then
-      if (document #>> path)::numeric between {-(2**31)} and {2**31 - 1} then return document #>> path; end if;
-    elsif (document #>> path)::numeric between {-(2**63)} and {2**63 - 1} then return document #>> path;
-    end if;
+  if {CATCHES} then
+    begin
+      value := {value};
+      return {_cast("value", "value", claim.type)};
+    exception when others then return null;
+    end;
   end if;
-  return null;
+  document := {SCHEMA}.claims();
+  return {typed(claim)};
 end
 """
-    return function(
-        "claim",
-        "path text[], kind text",
-        "text",
-        body,
-        arguments="text[], text",
-        execute=execute,
-        meaning='{"value":"a claim by its path"}',
-    )
-
-
-# Statements that set `document` to the claims, or to NULL when they aren't JSON. From 17 on a parallel plan admits the
-# subtransaction of an EXCEPTION block, which is cheaper than to ask whether the text is valid and then to parse it, and
-# also catches a nesting that exhausts the stack. The version is asked at run time: a revision made on one major may
-# run on another. plpgsql sets up each expression of a function anew in each transaction, some microseconds apiece, so
-# the functions that policies call have as few as can be.
-READ_DOCUMENT = f"""  if current_setting('server_version_num')::integer >= 170000 then
-    begin
-      document := nullif(current_setting('request.jwt.claims', true), '')::jsonb;
-    exception when others then document := null;
-    end;
-  else document := {SCHEMA}.claims();
-  end if;"""
+    return function(name, "", claim.type, body, arguments="", execute=execute, meaning=meaning)
 
 
 # --- what a document says, as plpgsql expressions over the variable `document` ----------------------------------------
@@ -165,11 +162,11 @@ def path_literal(path: ClaimPath) -> str:
     return sql.literal("{" + ",".join('"' + p.replace("\\", "\\\\").replace('"', '\\"') + '"' for p in path) + "}")
 
 
-def value_of(path: ClaimPath) -> str:
-    """The jsonb at `path`, SQL NULL when nothing is there."""
+def value_of(path: ClaimPath, document: str = "document") -> str:
+    """The JSON at `path`, SQL NULL when nothing is there."""
     if len(path) == 1:
-        return f"(document -> {sql.literal(path[0])})"
-    return f"(document #> {path_literal(path)})"
+        return f"({document} -> {sql.literal(path[0])})"
+    return f"({document} #> {path_literal(path)})"
 
 
 def may_name_client(identity: Identity) -> str:
@@ -182,11 +179,11 @@ def may_name_client(identity: Identity) -> str:
     return "(" + " or ".join(f"strpos({text}, {sql.literal(key)}) > 0" for key in keys) + ")"
 
 
-def text_of(path: ClaimPath) -> str:
+def text_of(path: ClaimPath, document: str = "document") -> str:
     """The value at `path` as text: of a string, its content."""
     if len(path) == 1:
-        return f"(document ->> {sql.literal(path[0])})"
-    return f"(document #>> {path_literal(path)})"
+        return f"({document} ->> {sql.literal(path[0])})"
+    return f"({document} #>> {path_literal(path)})"
 
 
 def present(path: ClaimPath) -> str:
@@ -213,6 +210,25 @@ def valid(claim: Claim) -> str:
     bits = 31 if claim.type == "integer" else 63
     fits = f"case when {text} ~ '^-?[0-9]{{1,19}}$' then {text}::numeric between {-(2**bits)} and {2**bits - 1} end"
     return f"(jsonb_typeof({value}) = 'number' and {fits})"
+
+
+def raising(claim: Claim) -> str:
+    """The claim as a value of its type; NULL or an error when absent or malformed."""
+    return _cast(value_of(claim.path), text_of(claim.path), claim.type)
+
+
+def _cast(value: str, text: str, kind: str) -> str:
+    """A JSON value, or its content as text, as a value of type `kind`; NULL or an error when it is none.
+
+    A uuid is spelled as RFC 9562 has it, an integer in digits alone; a string that is cast whole has quotes, and fails.
+    """
+    if kind == "uuid":
+        return f"case when {text} like '{UUID_SHAPE}' then {text}::uuid end"
+    if kind == "text":
+        return f"case when jsonb_typeof({value}) = 'string' then nullif({value} #>> '{{}}', '') end"
+    if kind == "boolean":
+        return f"case when {value}::text in ('true', 'false') then {value}::text::boolean end"
+    return f"{value}::text::{kind}"
 
 
 def typed(claim: Claim) -> str:

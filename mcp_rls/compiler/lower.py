@@ -133,7 +133,7 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
     optional = [
         claims.person(policies),
         claims.client(policies),
-        helpers.claim(policies.acting),
+        *claims.further(policies),
         *sets,
     ]
     text = " ".join([*(f"{p.using} {p.check}" for p in made), *(s.definition for s in sets), gate.definition])
@@ -353,7 +353,9 @@ def _conditions(command: Command, rules: list[ResolvedRule]) -> tuple[e.Expr | N
 
 def _using(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None) -> str | None:
     facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
-    return _check(resolved, table, None if expr is None else e.harden(expr, facts.indexed if facts else None))
+    indexed = facts.indexed if facts else None
+    hard = None if expr is None else e.harden(expr, indexed, planned=not table.self_reading)
+    return _check(resolved, table, hard)
 
 
 def _check(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None) -> str | None:

@@ -122,7 +122,7 @@ tables: {{public.notes: {{clients: [{{who: helper, allow: select, rows: "{}"}}]}
     for condition, more in {
         "owner = token.person": {"person"},
         "status = token.client": {"client"},
-        "id = token.tenant": {"claim"},
+        "id = token.tenant": {"claim_tenant"},
     }.items():
         made = {f.name for f in lowered(text.format(condition), catalog()).functions.values()}
         assert made >= static | more

@@ -114,8 +114,8 @@ FAULTS = {
         "LEAK", "client_id is"),
     "a client id is trimmed": ("convert_to(v_client, 'UTF8')", "convert_to(btrim(v_client), 'UTF8')",
         "LEAK", "client_id is with a blank"),
-    "bad claims end in an error": ("exception when others then document := null;",
-        "exception when no_data_found then document := null;", "ERROR", ""),
+    "bad claims end in an error": ("exception when others then null;",
+        "exception when no_data_found then null;", "ERROR", ""),
 }  # fmt: skip
 
 
