@@ -65,7 +65,7 @@ def read(answer: list[Any]) -> Read:
     indexes: set[str] = set()
     for node, inside in _nodes(root["Plan"], inside=False):
         if "Subplan Name" in node and not node["Subplan Name"].startswith("CTE"):
-            text = " ".join(node.get("Output", []))
+            text = " ".join([*node.get("Output", []), node.get("Function Call", "")])
             subplans.append(SubPlan(node["Subplan Name"], text, node.get("Actual Loops", 0)))
         if "Index Name" in node:
             indexes.add(node["Index Name"])
