@@ -63,7 +63,7 @@ def renderer(policies: PolicySet, *, wrapped: bool = True) -> h.Renderer:
     def spell(node: e.Token | e.SetValues) -> str:
         if isinstance(node, e.SetValues):
             return set_value(policies, node.name, wrapped=wrapped)
-        return f"(select {calls[node.name]})" if wrapped and not node.bare else calls[node.name]
+        return f"(select {calls[node.name]})" if wrapped else calls[node.name]
 
     return spell
 

@@ -44,10 +44,9 @@ class Lit(Expr):
 
 @dataclass(frozen=True)
 class Token(Expr):
-    """token.<name>: 'person', 'client' or a declared claim. `bare`: the call itself, in no sub-select."""
+    """token.<name>: 'person', 'client' or a declared claim."""
 
     name: str
-    bare: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,18 +86,6 @@ class Surely(Expr):
     """True where `operand` is, else false; the planner neither merges it nor thinks it selective."""
 
     operand: Expr
-
-
-@dataclass(frozen=True)
-class Twice(Expr):
-    """`left = value` for an index and its order, and once more in a form that no class takes up; one value for both.
-
-    A comparison of rows becomes two of columns. What is volatile is no member of a class, and this call is the cheapest
-    that is: it reads a variable. Either branch is the column.
-    """
-
-    left: Col
-    value: Token
 
 
 @dataclass(frozen=True)
@@ -230,9 +217,6 @@ def render(  # noqa: C901, PLR0911, PLR0912 - one flat case for each node
         case Kept(left, op, right):
             a, b, other = show(left), show(right), {"=": "<>", "<>": "="}[op]
             return f"case when {a} {op} {b} then true when {a} {other} {b} then false end"
-        case Twice(left, token):
-            again = f"case when pg_is_in_recovery() then {show(left)} else {show(left)} end"
-            return f"(({show(left)}, {again}) = (select v, v from {value(replace(token, bare=True))} v))"
         case Surely(operand):
             return f"case when {show(operand)} then true else false end"
         case Logic(op, operands):
@@ -254,7 +238,7 @@ def render(  # noqa: C901, PLR0911, PLR0912 - one flat case for each node
     raise AssertionError(f"no spelling for {expr!r}")
 
 
-def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True, planned: bool = True) -> Expr:
+def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True) -> Expr:
     """The same condition with every equality that the planner could merge written so that it can't do harm.
 
     The planner puts equalities that must all hold on one row into classes, with those of the query's own WHERE, and
@@ -263,27 +247,27 @@ def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True,
     and OR is above it, where NULL may be taken for false.
 
     A column in `indexed` (None: unknown, taken for indexed) keeps the plain equality, for the index and its order,
-    beside one that no class takes up, tested on the rows that are found. Both take a token's value from one sub-plan
-    (`Twice`); `planned` says that there may be one. Two cost a fifth of a point look-up more; `= any (array[...])` costs
-    a fifth less, but loses the index's order (47 times on the newest 50 of 10,000 rows), and on the way through a whole
-    table it doubles the price. Elsewhere `(...) is true` costs nothing. Where NULL must stay NULL, a CASE keeps it.
-    Equality with a constant is safe as it is: of several members the planner prefers a constant.
+    beside one that no class takes up, tested on the rows that are found. It needs the value twice: one sub-plan more,
+    about a fifth of a point look-up. What would need it once costs more elsewhere: `= any (array[...])` loses the
+    index's order (47 times on the newest 50 of 10,000 rows) and doubles the price of a way through the whole table; a
+    comparison of rows, `(col, ...) = (select v, v ...)`, is thought 200 times as selective, and joins go wrong. Elsewhere
+    `(...) is true` costs nothing. Where NULL must stay NULL, a CASE keeps it. Equality with a constant is safe as it
+    is: of several members the planner prefers a constant.
     """
 
     def inner(e: Expr) -> Expr:
-        return harden(e, indexed, positive=positive and isinstance(expr, Logic), planned=planned)
+        return harden(e, indexed, positive=positive and isinstance(expr, Logic))
 
     if isinstance(expr, Raw):
         # nothing is known of an author's SQL; it is a whole condition or one side of an OR, so NULL may be false
         return Test(expr, "is true")
     if isinstance(expr, In) and not all(isinstance(item, Lit) for item in expr.items):
         each = tuple(Op("<>" if expr.negated else "=", expr.operand, item) for item in expr.items)
-        joined = conjunction(each) if expr.negated else disjunction(each)
-        return harden(joined, indexed, positive=positive, planned=planned)
+        return harden(conjunction(each) if expr.negated else disjunction(each), indexed, positive=positive)
     hard = mapped(expr, inner)
     match hard:
         case Op("=" | "<>" as op, left, right):
-            return _hard_comparison(op, left, right, indexed, positive=positive, planned=planned)
+            return _hard_comparison(op, left, right, indexed, positive=positive)
     return hard
 
 
@@ -299,16 +283,12 @@ def mapped(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     return replace(expr, **changed)
 
 
-def _hard_comparison(
-    op: str, left: Expr, right: Expr, indexed: frozenset[str] | None, *, positive: bool, planned: bool
-) -> Expr:
+def _hard_comparison(op: str, left: Expr, right: Expr, indexed: frozenset[str] | None, *, positive: bool) -> Expr:
     if constant_over_rows(left) and not constant_over_rows(right):
         left, right = right, left
     if isinstance(right, Lit) or (isinstance(right, Cast) and isinstance(right.operand, Lit)):
         return Op(op, left, right)
     if op == "=" and positive:
-        if planned and isinstance(right, Token) and isinstance(left, Col) and (indexed is None or left.name in indexed):
-            return Twice(left, right)
         served = constant_over_rows(right) and isinstance(left, Col) and (indexed is None or left.name in indexed)
         plain = Op(op, left, right)
         return Logic("and", (plain, Surely(plain))) if served else Test(plain, "is true")

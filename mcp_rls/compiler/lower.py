@@ -357,9 +357,7 @@ def _conditions(command: Command, rules: list[ResolvedRule]) -> tuple[e.Expr | N
 
 def _using(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None) -> str | None:
     facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
-    indexed = facts.indexed if facts else None
-    hard = None if expr is None else e.harden(expr, indexed, planned=not table.self_reading)
-    return _check(resolved, table, hard)
+    return _check(resolved, table, None if expr is None else e.harden(expr, facts.indexed if facts else None))
 
 
 def _check(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None) -> str | None:

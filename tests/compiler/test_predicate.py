@@ -44,8 +44,7 @@ def read(text: str, names: Names = NAMES, span: Span = Span("p.yaml", 3, 10)) ->
 
 
 def spell(node: e.Token | e.SetValues) -> str:
-    # a call is what may stand in FROM
-    return f"coalesce({VALUES[node.name]})" if isinstance(node, e.Token) and node.bare else VALUES[node.name]
+    return VALUES[node.name]
 
 
 # --- what is let in
