@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mcp_rls import sql
+from mcp_rls.compiler import carried
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.meaning import of_value
@@ -35,10 +36,15 @@ _SPELLINGS = {
 
 
 def token_calls(policies: PolicySet) -> dict[str, str]:
-    """The call that gives each token.<name>. In a sub-select it is evaluated once a statement, bare once a row."""
+    """The function call that gives each token.<name>, from the claims."""
     values = {"person": f"{SCHEMA}.person()", "client": f"{SCHEMA}.client()"}
     values |= {name: f"{SCHEMA}.{sql.ident(claim_function_name(name))}()" for name in policies.claims}
     return values
+
+
+def setting_name(token: str) -> str:
+    """Of the setting that holds token.<name> where a session has resolved: as the function that reads the claim."""
+    return token if token in ("person", "client") else claim_function_name(token)
 
 
 def claim_function_name(name: str) -> str:
@@ -56,9 +62,19 @@ def set_value(policies: PolicySet, name: str, *, wrapped: bool = True) -> str:
     return f"(select {call})::{set_type(policies.sets[name])}[]" if wrapped else call
 
 
-def renderer(policies: PolicySet, *, wrapped: bool = True) -> h.Renderer:
-    """What `expression.render` needs to spell token values and sets."""
-    calls = token_calls(policies)
+def token_settings(policies: PolicySet) -> dict[str, str]:
+    """What gives each token.<name> where a session has resolved."""
+    types = {"person": policies.identity.person.type, "client": "text"}
+    types |= {name: claim.type for name, claim in policies.claims.items()}
+    return {name: carried.value(policies, setting_name(name), type_) for name, type_ in types.items()}
+
+
+def renderer(policies: PolicySet, *, wrapped: bool = True, in_policy: bool = False) -> h.Renderer:
+    """What `expression.render` needs to spell token values and sets.
+
+    Wrapped in a sub-select they are evaluated once a statement, bare once a row. `in_policy`: in no function of ours.
+    """
+    calls = token_settings(policies) if in_policy and policies.resolved else token_calls(policies)
 
     def spell(node: e.Token | e.SetValues) -> str:
         if isinstance(node, e.SetValues):
@@ -68,7 +84,7 @@ def renderer(policies: PolicySet, *, wrapped: bool = True) -> h.Renderer:
     return spell
 
 
-# --- person, client and further claims ------------------------------------------------------------------------------------------------
+# --- person, client and further claims -------------------------------------------------------------------------------
 
 
 def person(policies: PolicySet) -> Function:

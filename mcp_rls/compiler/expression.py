@@ -249,10 +249,10 @@ def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True)
     A column in `indexed` (None: unknown, taken for indexed) keeps the plain equality, for the index and its order,
     beside one that no class takes up, tested on the rows that are found. It needs the value twice: one sub-plan more,
     about a fifth of a point look-up. What would need it once costs more elsewhere: `= any (array[...])` loses the
-    index's order (47 times on the newest 50 of 10,000 rows) and doubles the price of a way through the whole table; a
-    comparison of rows, `(col, ...) = (select v, v ...)`, is thought 200 times as selective, and joins go wrong. Elsewhere
-    `(...) is true` costs nothing. Where NULL must stay NULL, a CASE keeps it. Equality with a constant is safe as it
-    is: of several members the planner prefers a constant.
+    index's order (47 times on the newest 50 of 10,000 rows) and doubles the price of a way through the whole table;
+    a comparison of rows, `(col, ...) = (select v, v ...)`, is thought 200 times as selective, and joins go wrong.
+    Elsewhere `(...) is true` costs nothing. Where NULL must stay NULL, a CASE keeps it. Equality with a constant is
+    safe as it is: of several members the planner prefers a constant.
     """
 
     def inner(e: Expr) -> Expr:

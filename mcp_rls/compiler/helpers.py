@@ -36,6 +36,7 @@ def function(
     arguments: str,
     definer: bool = True,
     volatility: str = "stable",
+    parallel: str = "safe",
     execute: tuple[str, ...] = (),
     place: str = "",
     settings: str = "",
@@ -44,10 +45,9 @@ def function(
     """A plpgsql function of ours. `parameters` with names, `arguments` their types alone."""
     head = f"create or replace function {SCHEMA}.{sql.ident(name)}({parameters}) returns {returns}"
     security = "security definer" if definer else "security invoker"
-    options = (
-        f"language plpgsql {volatility} parallel safe {security}\n  set search_path = pg_catalog, pg_temp{settings}"
-    )
-    definition = f"{head}\n{options}\nas {sql.dollar(body)}"
+    options = f"language plpgsql {volatility} parallel {parallel} {security}"
+    path = f"  set search_path = pg_catalog, pg_temp{settings}"
+    definition = f"{head}\n{options}\n{path}\nas {sql.dollar(body)}"
     return Function(
         name,
         arguments,
@@ -107,10 +107,10 @@ end
 CLAIMS = function("claims", "", "jsonb", _CLAIMS, arguments="", meaning='{"value":"the claims"}')
 
 
-# From 17 on a parallel plan admits the subtransaction of an EXCEPTION block, which is cheaper than to ask whether a text
-# is valid and then to parse it, and also catches a nesting that exhausts the stack. The version is asked at run time: a
-# revision made on one major may run on another. plpgsql sets up each expression of a function anew in each transaction,
-# some microseconds apiece, so the functions that policies call have as few as can be.
+# From 17 on a parallel plan admits the subtransaction of an EXCEPTION block, which is cheaper than to ask whether a
+# text is valid and then to parse it, and also catches a nesting that exhausts the stack. The version is asked at run
+# time: a revision made on one major may run on another. plpgsql sets up each expression of a function anew in each
+# transaction, some microseconds apiece, so the functions that policies call have as few as can be.
 CATCHES = "current_setting('server_version_num') >= '170000'"  # of six digits ever since 10
 
 
@@ -138,7 +138,7 @@ def claim_function(name: str, claim: Claim, execute: tuple[str, ...], meaning: s
     body = f"""
 declare
   document jsonb;
-  value {'text' if of_text else 'jsonb'};
+  value {"text" if of_text else "jsonb"};
 begin
   if {CATCHES} then
     begin

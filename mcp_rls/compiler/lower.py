@@ -13,10 +13,11 @@ from itertools import chain, combinations
 
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
-from mcp_rls.compiler import claims, class_roles, guard, helpers, ledger, meaning
+from mcp_rls.compiler import claims, class_roles, guard, ledger, meaning
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
-from mcp_rls.compiler.model import COMMANDS, Command
+from mcp_rls.compiler.carried import Gate, resolve, setting
+from mcp_rls.compiler.model import COMMANDS, Command, PolicySet
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
 from mcp_rls.compiler.shapes import Case, GateRules, merged
 from mcp_rls.state import (
@@ -42,13 +43,14 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
     triggers: list[Trigger] = []
     switches: dict[TableName, Switches] = {}
     entries = 0  # the most that one class has in one ceiling
+    gate = Gate(resolved.policies)
     for table in resolved.tables:
         before = actual.switches.get(table.table, Switches(table.table, False, False))
         switches[table.table] = Switches(table.table, True, before.force or table.force)
-        ceilings = _ceilings(resolved, table)
+        ceilings = _ceilings(resolved, table, gate)
         entries = max([entries, *(len(found) for c in ceilings for found in c.rules.values())])
-        made += [_ceiling(resolved, table, c) for c in ceilings]
-        made += _closed(resolved, table)
+        made += [_ceiling(resolved, table, c, gate) for c in ceilings]
+        made += _closed(resolved, table, gate)
         triggers += guard.guards(resolved, table)
         if table.people is not None:
             made += _people(resolved, table, ceilings)
@@ -64,7 +66,7 @@ def lower(resolved: ResolvedPolicies, actual: State) -> State:
     own = class_roles.needs(resolved, shared)
     return State(
         installed=True,
-        functions={f.signature: f for f in [*_functions(resolved, made, entries), *_guards(resolved, triggers)]},
+        functions={f.signature: f for f in [*_functions(resolved, made, entries, gate), *_guards(resolved, triggers)]},
         policies={(p.table, p.name): p for p in made},
         triggers={(t.table, t.name): t for t in triggers},
         switches=switches,
@@ -114,7 +116,7 @@ def _unwanted(roles: tuple[str, ...], table: ResolvedTable | None, privilege: Pr
 # --- functions --------------------------------------------------------------------------------------------------------
 
 
-def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> Iterable[Function]:
+def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int, asked: Gate) -> Iterable[Function]:
     """Those that are the same everywhere, and of the others those that some policy or set calls."""
     policies = resolved.policies
     spell = claims.renderer(policies)
@@ -136,9 +138,17 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int) -> 
         *claims.further(policies),
         *sets,
     ]
-    text = " ".join([*(f"{p.using} {p.check}" for p in made), *(s.definition for s in sets), gate.definition])
+    written = " ".join(f"{p.using} {p.check}" for p in made)
+    made_ready = [_resolve(policies, written, asked)] if policies.resolved else []
+    text = " ".join([written, *(f.definition for f in (*sets, gate, *made_ready))])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
-    return [*ledger.STATIC, gate, *called]
+    return [*ledger.STATIC, gate, *called, *made_ready]
+
+
+def _resolve(policies: PolicySet, written: str, asked: Gate) -> Function:
+    """mcp_rls.resolve, with what these policies read."""
+    calls = {claims.setting_name(name): call for name, call in claims.token_calls(policies).items()}
+    return resolve(asked, {name: call for name, call in calls.items() if setting(name) in written})
 
 
 def _guards(resolved: ResolvedPolicies, triggers: list[Trigger]) -> Iterable[Function]:
@@ -171,18 +181,18 @@ class _Ceiling:
         return self.rules == {self.class_name: [[1]]}
 
 
-def _ceilings(resolved: ResolvedPolicies, table: ResolvedTable) -> list[_Ceiling]:
+def _ceilings(resolved: ResolvedPolicies, table: ResolvedTable, gate: Gate) -> list[_Ceiling]:
     policies = resolved.policies
     if not table.clients:
         return []
     if not policies.class_roles:
-        return [_Ceiling(c, *_cases(resolved, table, c, policies.classes)) for c in COMMANDS]
+        return [_Ceiling(c, *_cases(resolved, table, c, policies.classes, gate)) for c in COMMANDS]
     named = [name for name in policies.classes if class_roles.touches(table, name)]
     # a command without a rule has its ceiling too: PUBLIC may hold a privilege that no class role was granted
-    return [_Ceiling(c, *_cases(resolved, table, c, [name]), name) for name in named for c in COMMANDS]
+    return [_Ceiling(c, *_cases(resolved, table, c, [name], gate), name) for name in named for c in COMMANDS]
 
 
-def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Iterator[Policy]:
+def _closed(resolved: ResolvedPolicies, table: ResolvedTable, gate: Gate) -> Iterator[Policy]:
     """For direct sessions only, in the roles where no client has a ceiling of its own; a class role has no such."""
     policies = resolved.policies
 
@@ -191,17 +201,17 @@ def _closed(resolved: ResolvedPolicies, table: ResolvedTable) -> Iterator[Policy
         return Policy(table.table, name, False, "all", to, only, only, place=at, meaning=meaning.NOBODY).sealed()
 
     if policies.class_roles or not table.clients:
-        yield closed("closed", policies.roles, _case(resolved, table, {}, []))
+        yield closed("closed", policies.roles, _case(resolved, table, {}, [], gate))
     shut = [role for name, role in policies.class_roles.items() if not class_roles.touches(table, name)]
     if shut:
         yield closed("closed to classes", shut, "false")
 
 
-def _ceiling(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: _Ceiling) -> Policy:
+def _ceiling(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: _Ceiling, gate: Gate) -> Policy:
     policies, command, of = resolved.policies, ceiling.command, ceiling.class_name
     name = policy_name(f"{table.table.name} {command}" + (f" by {of}" if of else ""))
-    old = _limit(resolved, table, ceiling, new=False)
-    new = _limit(resolved, table, ceiling, new=True) if command in ("insert", "update") else None
+    old = _limit(resolved, table, ceiling, gate, new=False)
+    new = _limit(resolved, table, ceiling, gate, new=True) if command in ("insert", "update") else None
     if command == "update" and ceiling.cases and all(case[-1] == e.TRUE for case in ceiling.cases):
         new = "true"  # USING has said of the old row who may; asked again, the gate would say the same
     names = [of] if of else list(policies.classes)
@@ -213,17 +223,17 @@ def _ceiling(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: _Ceiling
     return Policy(table.table, name, False, command, roles, using, new, place=at, meaning=said).sealed()
 
 
-def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: _Ceiling, *, new: bool) -> str:
+def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: _Ceiling, gate: Gate, *, new: bool) -> str:
     """The ceiling's expression over the old row, or the new one."""
     at = -1 if new else 0  # a case of one part says the same of both
     if not ceiling.class_name:
-        return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases])
+        return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate)
     if not ceiling.rules:
         return "false"
     if ceiling.ungated and class_roles.says_it_all(resolved.policies, ceiling.class_name):
         condition = ceiling.cases[0][at]
         return (_check if new else _using)(resolved, table, condition) or "false"
-    return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], direct=False)
+    return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate, direct=False)
 
 
 def _select_case(reads: list[ResolvedRule], _: list[ResolvedRule]) -> Case | None:
@@ -258,7 +268,7 @@ _CASES: dict[Command, CaseOf] = {
 
 
 def _cases(
-    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, names: Iterable[str]
+    resolved: ResolvedPolicies, table: ResolvedTable, command: Command, names: Iterable[str], gate: Gate
 ) -> tuple[GateRules, list[Case]]:
     """Rules for the gate, for each of these classes, and the row conditions of each case (case 1 first).
 
@@ -281,7 +291,7 @@ def _cases(
         if entries:
             rules[name] = [[n, *sorted(s)] for n, s in _fewest(entries[::-1])]
     facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
-    return (rules, list(numbers)) if table.self_reading else merged(rules, list(numbers), facts)
+    return (rules, list(numbers)) if table.self_reading else merged(rules, list(numbers), facts, gate.number)
 
 
 def _fewest(entries: list[Entry]) -> list[Entry]:
@@ -315,15 +325,16 @@ def _case(
     table: ResolvedTable,
     rules: dict[str, list[list[object]]],
     conditions: list[e.Expr],
+    gate: Gate,
     *,
     direct: bool = True,
 ) -> str:
     """The ceiling's expression: true for a `direct` session, the open case's condition for a client, else false."""
     wrapped = not table.self_reading
-    spell = claims.renderer(resolved.policies, wrapped=wrapped)
-    call = f"{SCHEMA}.gate(current_user, {sql.literal(helpers.json_text(rules))}::jsonb)"
-    arms = [f"when {gates.DIRECT} then true"] if direct else []
-    arms += [f"when {n} then {e.render(c, spell)}" for n, c in enumerate(conditions, start=1)]
+    spell = claims.renderer(resolved.policies, wrapped=wrapped, in_policy=True)
+    call = gate.case(rules)
+    arms = [f"when {gate.arm(gates.DIRECT)} then true"] if direct else []
+    arms += [f"when {gate.arm(n)} then {e.render(c, spell)}" for n, c in enumerate(conditions, start=1)]
     return "\n    ".join([f"case {f'(select {call})' if wrapped else call}", *arms, "else false", "end"])
 
 
@@ -340,7 +351,7 @@ def _people(resolved: ResolvedPolicies, table: ResolvedTable, ceilings: list[_Ce
         rules = [r for r in table.people if command in r.commands]
         if rules:
             old, new = _conditions(command, rules)
-            # PostgreSQL asks what is written alike once: an UPDATE's check beside what SELECT's policy says of a new row
+            # PostgreSQL asks what is written alike once: an UPDATE's check, and SELECT's policy of its new row
             checked = _using if command == "update" else _check
             using, check = _using(resolved, table, old), checked(resolved, table, new)
             name = policy_name(f"{table.table.name} people {command}")
@@ -364,4 +375,5 @@ def _check(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None
     """WITH CHECK is evaluated on the row as it stands: the planner has no part in it, so nothing is to be hardened."""
     if expr is None:
         return None
-    return e.render(expr, claims.renderer(resolved.policies, wrapped=not table.self_reading))
+    spell = claims.renderer(resolved.policies, wrapped=not table.self_reading, in_policy=True)
+    return e.render(expr, spell)

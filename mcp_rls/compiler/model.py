@@ -182,6 +182,7 @@ class PolicySet:
     trusted_roles: dict[str, str] = field(default_factory=dict)  # role -> reason
     class_roles: dict[str, str] = field(default_factory=dict)  # class -> its role; empty: none has one
     taken_by: tuple[str, ...] = ()  # who may become a class role
+    resolved: bool = False  # policies read what mcp_rls.resolve has made of the claims in this transaction
 
     @property
     def acting(self) -> tuple[str, ...]:

@@ -66,6 +66,7 @@ def _assembled(draft: Draft) -> PolicySet:
         trusted_roles=identity.trusted_roles(draft, frozenset(roles)),
         class_roles=clients.class_roles(draft, classes, roles),
         taken_by=clients.taken_by(draft),
+        resolved=draft.file.resolved,
     )
 
 

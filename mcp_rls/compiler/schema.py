@@ -365,6 +365,10 @@ class PolicyFile(Raw):
         False,
         description="true, or who may take them: a database role for each class, mcp_<class>, to act in.",
     )
+    resolved: bool = Field(
+        False,
+        description="true: a session calls mcp_rls.resolve once a transaction, and policies read what that has made.",
+    )
     claims: dict[str, ClaimEntry] = Field(
         {},
         description="Further claims, used in conditions as token.<name>.",

@@ -7,15 +7,15 @@ one arm, whose constants are picked once a statement, by a gate of their own, fr
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mcp_rls import sql
 from mcp_rls.catalog import Table
 from mcp_rls.compiler import expression as e
-from mcp_rls.compiler import helpers
-from mcp_rls.state import SCHEMA
 
 GateRules = dict[str, list[list[object]]]  # class -> [[case, scope, ...], ...], see gate.py
+Ask = Callable[[GateRules], str]
 Case = tuple[e.Expr, ...]  # what the old row must meet, and for UPDATE what the new one must
 
 MANY = 8  # a pick costs a sub-plan, as much as about so many arms
@@ -40,8 +40,8 @@ class _Member:
     values: tuple[str, ...]  # what goes into each hole, as the text of a value or of an array
 
 
-def merged(rules: GateRules, cases: list[Case], facts: Table | None) -> tuple[GateRules, list[Case]]:
-    """The same rules and cases, with more than MANY of one shape made one."""
+def merged(rules: GateRules, cases: list[Case], facts: Table | None, open_case: Ask) -> tuple[GateRules, list[Case]]:
+    """The same rules and cases, with more than MANY of one shape made one. `open_case`: SQL for that of such rules."""
     groups: dict[Case, list[_Member]] = {}
     for number, case in enumerate(cases, start=1):
         values: list[str] = []
@@ -57,7 +57,7 @@ def merged(rules: GateRules, cases: list[Case], facts: Table | None) -> tuple[Ga
                 made.append(cases[member.case - 1])
                 renumbered[member.case] = len(made)
         else:
-            made.append(tuple(_filled(part, rules, members) for part in shape))
+            made.append(tuple(_filled(part, rules, members, open_case) for part in shape))
             renumbered |= {member.case: len(made) for member in members}
     return _with_numbers(rules, renumbered), made
 
@@ -107,12 +107,11 @@ def _array_text(texts: list[str]) -> str:
     return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
-def _filled(expr: e.Expr, rules: GateRules, members: list[_Member]) -> e.Expr:
+def _filled(expr: e.Expr, rules: GateRules, members: list[_Member], open_case: Ask) -> e.Expr:
     """The shape with its holes filled by picks: each takes the constant of the case that is open."""
     if isinstance(expr, Hole):
         distinct = list(dict.fromkeys(member.values[expr.number] for member in members))
         place: dict[object, int] = {member.case: distinct.index(member.values[expr.number]) + 1 for member in members}
-        which = sql.literal(helpers.json_text(_with_numbers(rules, place)))
-        picked = f"({sql.array(tuple(distinct))})[{SCHEMA}.gate(current_user, {which}::jsonb)]"
+        picked = f"({sql.array(tuple(distinct))})[{open_case(_with_numbers(rules, place))}]"
         return e.Keyword(f"(select {picked})::{expr.type}{'[]' if expr.many else ''}")
-    return e.mapped(expr, lambda child: _filled(child, rules, members))
+    return e.mapped(expr, lambda child: _filled(child, rules, members, open_case))

@@ -47,7 +47,7 @@ def _vary(stage: Stage, suite: Suite, spec: TokenSpec, tally: Tally) -> None:
     policies = stage.policies
     bearer = enter(stage, spec)
     with stage.more_rows():
-        probe = Probe(stage.conn, stage.covered)
+        probe = Probe(stage.conn, stage.covered, resolved=policies.resolved)
         life = RowsLife(by_probe(probe), policies)
         holder = judge(policies, life, bearer.claims, bearer.role)
         if not holder.live:

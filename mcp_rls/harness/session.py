@@ -9,6 +9,7 @@ import psycopg
 
 from mcp_rls import sql
 from mcp_rls.catalog import Table
+from mcp_rls.state import SCHEMA
 
 Connection = psycopg.Connection[Any]
 
@@ -25,21 +26,28 @@ class CannotTest(Exception):
     """A test run that could not begin, or could not go on: neither a pass nor a failure. The message says why."""
 
 
-def impersonation(claims: str | None, role: str) -> str:
-    """The statement that makes the session `role` with `claims`, until the savepoint is rolled back."""
-    settings = [("role", role), ("request.jwt.claims", claims or "")]
-    settings += [(name, "") for name in LEGACY_SETTINGS]
-    calls = ", ".join(f"set_config({sql.literal(n)}, {sql.literal(v)}, true)" for n, v in settings)
-    return f"select {calls}"
+def impersonation(claims: str | None, role: str, *, resolved: bool = False) -> str:
+    """The statement that makes the session `role` with `claims`, until the savepoint is rolled back.
+
+    `resolved`: policies read what mcp_rls.resolve makes of the claims; a token role may not name it.
+    """
+    settings = {"request.jwt.claims": claims or "", **dict.fromkeys(LEGACY_SETTINGS, "")}
+    calls = [_set(name, value) for name, value in settings.items()]
+    calls += [f"{SCHEMA}.resolve({sql.literal(role)})"] if resolved else []
+    return f"select {', '.join([*calls, _set('role', role)])}"
 
 
-def impersonate(conn: Connection, claims: str | None, role: str) -> None:
+def _set(name: str, value: str) -> str:
+    return f"set_config({sql.literal(name)}, {sql.literal(value)}, true)"
+
+
+def impersonate(conn: Connection, claims: str | None, role: str, *, resolved: bool = False) -> None:
     """Acts as `role` with `claims` from here to the end of the transaction or savepoint.
 
     Raises: CannotTest when the role can't be taken, or there is no transaction to take it in.
     """
     try:
-        run(conn, impersonation(claims, role))
+        run(conn, impersonation(claims, role, resolved=resolved))
     except psycopg.Error as error:
         hint = f"grant {sql.ident(role)} to the login role"
         raise CannotTest(f'can\'t act as the role "{role}": {one_line(error)}\nhint: {hint}') from None

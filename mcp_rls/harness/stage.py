@@ -202,7 +202,7 @@ class Stage:
 
     def _take_role(self) -> None:
         assert self.bearer is not None, "somebody acts"
-        impersonate(self.conn, self.bearer.claims, self.bearer.role)
+        impersonate(self.conn, self.bearer.claims, self.bearer.role, resolved=self.policies.resolved)
         run(self.conn, f"savepoint {_ACT}")
         self._acting = True
 
@@ -324,7 +324,8 @@ class Stage:
         back = (_BACK, "reset role") if self._acting else ()
         run(self.conn, *back, "savepoint mcp_rls_say")
         try:
-            asked = (*grants, impersonation(claims, role), f"select array[{listed}]{source}")
+            be = impersonation(claims, role, resolved=self.policies.resolved)
+            asked = (*grants, be, f"select array[{listed}]{source}")
             return list(run(self.conn, *asked)[-1][0][0])
         except psycopg.Error:
             return None

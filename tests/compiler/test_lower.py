@@ -18,6 +18,7 @@ from mcp_rls.catalog import Catalog, Column, Role, Table, TableName
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import ledger
 from mcp_rls.compiler import lower as module
+from mcp_rls.compiler.carried import Gate
 from mcp_rls.compiler.lower import as_before, lower
 from mcp_rls.compiler.model import COMMANDS
 from mcp_rls.compiler.policy import read_policies
@@ -322,7 +323,8 @@ def meant(mine: Rules, command: str, held: set[str], row: dict[str, bool]) -> tu
 def test_every_token_meets_the_case_of_its_rules(mine, command):
     """For every set of scopes that a token may hold and every row, the case that is open says what its rules say."""
     table = ResolvedTable(NOTES, True, None, tuple(mine), False, False, Span())
-    found, cases = module._cases(resolved(""), table, command, ["helper"])
+    given_ = resolved("")
+    found, cases = module._cases(given_, table, command, ["helper"], Gate(given_.policies))
     for count in range(len(SCOPES) + 1):
         for held in map(set, itertools.combinations(SCOPES, count)):
             number = opened(found, held)

@@ -50,6 +50,7 @@ def worlds(draw: Draw) -> World:
         scope=None if consent and consent.scopes and c.chance(35) else c.pick(SCOPE_PATHS),
         direct=("crm-web", "crm-mobile") if c.chance(25) else None,
         anonymous=c.chance(50),
+        resolved=c.chance(30),
         claims=base.claims,
         consent=consent,
         scopes=base.scopes,

@@ -24,6 +24,8 @@ def policy_file(world: World) -> str:
     lines = ["mcp_rls: 1", f"platform: {world.platform}", "schemas: [app]", f"roles: [{USER}, {ANON}]"]
     if world.anonymous:
         lines.append(f"anonymous: [{ANON}]")
+    if world.resolved:
+        lines.append("resolved: true")
     lines += _section("identity", _identity(world))
     lines += _section("claims", {name: _claim(c.path, c.type) for name, c in world.claims.items()})
     lines += _section("classes", {kind.name: _class(kind) for kind in world.classes})

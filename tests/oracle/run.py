@@ -33,6 +33,9 @@ begin
     if claims is not null then
         perform set_config('request.jwt.claims', claims, true);
     end if;
+    if to_regprocedure('mcp_rls.resolve(name)') is not null then
+        execute format('select mcp_rls.resolve(%L)', role);
+    end if;
     for i in 1 .. cardinality(statements) loop
         begin
             perform set_config('oracle.target', targets[i], true), set_config('role', role, true);

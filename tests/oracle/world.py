@@ -140,6 +140,7 @@ class World:
     scope: Path | None = ("scope",)  # None: scopes are those of the consent table
     direct: tuple[str, ...] | None = None  # None: no_client; else the ids of the app's own clients
     anonymous: bool = False
+    resolved: bool = False  # sessions resolve their claims, and policies read that
     claims: Mapping[str, Claim] = field(default_factory=dict)
     consent: Consent | None = None
     scopes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> implies

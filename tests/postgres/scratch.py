@@ -14,6 +14,7 @@ from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.policy import read_policies
 from mcp_rls.database import apply
 from mcp_rls.database.server import Server
+from mcp_rls.harness.session import impersonation
 from mcp_rls.plan import Plan
 
 ANN = "00000000-0000-4000-8000-00000000000a"
@@ -52,6 +53,7 @@ class Scratch:
 
     url: str
     connection: psycopg.Connection[Any]
+    resolved: bool = False  # what was installed reads what mcp_rls.resolve makes of the claims
 
     def run(self, statements: str) -> list[tuple[Any, ...]]:
         """Carries out SQL as superuser; the rows of the last statement, if it gives any."""
@@ -64,7 +66,9 @@ class Scratch:
         return self.run(query)[0][0]
 
     def install(self, text: str, accept: frozenset[str] = frozenset()) -> Plan:
-        return apply.install(self.connection, policies(text), accept)
+        found = policies(text)
+        self.resolved = found.resolved
+        return apply.install(self.connection, found, accept)
 
     def prepare(self, text: str) -> apply.Prepared:
         return apply.prepare(self.connection, policies(text))
@@ -77,8 +81,7 @@ class Scratch:
     def token(self, claims: Claims, role: str = "authenticated") -> Iterator[psycopg.Connection[Any]]:
         """The connection as a token's session, rolled back afterwards."""
         with self.connection.transaction(force_rollback=True):
-            both = "select set_config('request.jwt.claims', %s, true), set_config('role', %s, true)"
-            self.connection.execute(both, (document(claims), role))
+            self.connection.execute(impersonation(document(claims), role, resolved=self.resolved).encode())
             yield self.connection
 
     def ask(self, claims: Claims, *statements: str, role: str = "authenticated") -> Answer:

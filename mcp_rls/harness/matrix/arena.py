@@ -78,7 +78,7 @@ class Arena:
         ]
         sight = self._asked(role, claims, questions, settings)
         for name, field in fields if self.full and copies is None else ():
-            sight[name]["copy", ""] = copy_in(self.probe.conn, field, role, claims, self.reach(role, name))
+            sight[name]["copy", ""] = copy_in(self.probe, field, role, claims, self.reach(role, name))
         return sight
 
     def _questions(self, field: Field, reach: Reach) -> Iterator[Question]:

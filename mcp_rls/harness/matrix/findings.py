@@ -64,14 +64,15 @@ class Findings:
         """Takes up what was wrong with one token, table and command."""
         for items in _by_form(judged.leaks):
             self._found.append(explained(self._arena, token, name, "LEAK", items))
-        if judged.strict and not self._narrowed_by_the_app(token, name, judged.command):
+        if judged.strict and not self._narrowed_by_the_app(token, name, judged):
             self._doubts.append(_Doubt(number, token, name, judged.command, tuple(judged.strict)))
 
-    def _narrowed_by_the_app(self, token: Token, name: TableName, command: Command) -> bool:
+    def _narrowed_by_the_app(self, token: Token, name: TableName, judged: Judged) -> bool:
         """Whether rules for people meet a restrictive policy of the app's own, which narrows people too."""
         meaning = self._arena.meanings[name]
         by_rules = meaning.has_people_rules if token.holder.unlimited else meaning.people_name_the_client
-        commands: tuple[Command, ...] = (command, "select")
+        updates = any(form in ("lock", "upsert") for form, _ in judged.strict)
+        commands: tuple[Command, ...] = (judged.command, "select", *(("update",) if updates else ()))
         facts = self._arena.facts(token.principal.role)
         binding = [policy for one in commands for policy in facts.binding(name, one)]
         return by_rules and any(not p.permissive and not p.name.startswith(OURS) for p in binding)

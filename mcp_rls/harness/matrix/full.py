@@ -11,9 +11,9 @@ from mcp_rls.harness import rows
 from mcp_rls.harness.facts import Reach
 from mcp_rls.harness.matrix.field import Copy, Field, Question, identity, place_of, settable, spread
 from mcp_rls.harness.matrix.outcome import ALLOWED, HIDDEN, Outcome, of_error
-from mcp_rls.harness.matrix.probe import Answer, Try
+from mcp_rls.harness.matrix.probe import Answer, Probe, Try
 from mcp_rls.harness.observe import Key
-from mcp_rls.harness.session import Connection, impersonate, one_line
+from mcp_rls.harness.session import impersonate, one_line
 
 _FEW = 6  # rows, and copies, of one table
 _MERGE = 150000  # the first version that has it
@@ -97,13 +97,13 @@ def _lock(field: Field, reach: Reach) -> str:
     return f"select {found} from (select {listed} from {sql.table(field.table.name)} for update) t"
 
 
-def copy_in(conn: Connection, field: Field, role: str, claims: str, reach: Reach) -> Outcome:
+def copy_in(probe: Probe, field: Field, role: str, claims: str, reach: Reach) -> Outcome:
     """What comes of COPY ... FROM of no row at all: refused wherever row security is on."""
     question = Question(Try(f"copy {sql.table(field.table.name)} from stdin"), "copy", ("",))
     try:
-        with conn.transaction(force_rollback=True):
-            impersonate(conn, claims, role)
-            with conn.cursor().copy(question.try_.statement.encode()):
+        with probe.conn.transaction(force_rollback=True):
+            impersonate(probe.conn, claims, role, resolved=probe.resolved)
+            with probe.conn.cursor().copy(question.try_.statement.encode()):
                 pass
     except psycopg.errors.FeatureNotSupported:
         return HIDDEN

@@ -17,7 +17,9 @@ import psycopg
 from mcp_rls import sql
 from mcp_rls.catalog import Table
 from mcp_rls.harness.session import LEGACY_SETTINGS, CannotTest, Connection, one_line, run
+from mcp_rls.state import SCHEMA
 
+LOGIN = "none"  # the role of a session that has taken none
 EVERY_ROW = "all"  # the trigger notes rows, and lets none be written
 _UNDONE = "MCPRL"
 _TRIGGER = (
@@ -38,7 +40,7 @@ end $$""",
     "grant execute on function pg_temp.mcp_rls_left_alone(oid, tid) to public",
     "create function pg_temp.mcp_rls_let_be() returns trigger language plpgsql as 'begin return null; end'",
     f"""
-create function pg_temp.mcp_rls_probe(acting text, settings text[], tries text[]) returns text[]
+create function pg_temp.mcp_rls_probe(acting text, resolved boolean, settings text[], tries text[]) returns text[]
 language plpgsql as $$
 declare
   answers text[] := '{{}}';
@@ -47,6 +49,7 @@ begin
   for i in 1 .. coalesce(array_length(settings, 1), 0) loop
     perform set_config(settings[i][1], settings[i][2], true);
   end loop;
+  if resolved then perform {SCHEMA}.resolve(acting); end if;
   perform set_config('role', acting, true);  -- one that can't be taken ends it all: no try has been denied by that
   for i in 1 .. coalesce(array_length(tries, 1), 0) loop
     begin
@@ -124,10 +127,14 @@ HITS = "select to_jsonb(string_to_array(rtrim(current_setting('mcp_rls.hits', tr
 
 
 class Probe:
-    """The helper functions and triggers of one transaction. `tries` counts what was run as a token."""
+    """The helper functions and triggers of one transaction. `tries` counts what was run as a token.
 
-    def __init__(self, conn: Connection, tables: Sequence[Table]) -> None:
+    `resolved`: policies read what mcp_rls.resolve makes of a token's claims.
+    """
+
+    def __init__(self, conn: Connection, tables: Sequence[Table], *, resolved: bool = False) -> None:
         self.conn = conn
+        self.resolved = resolved
         self.tries = 0
         run(conn, *_HELPERS)
         for statements in _batches([_trap(table) for table in tables if not _inherits_trigger(table, tables)]):
@@ -145,11 +152,11 @@ class Probe:
 
     def look(self, queries: Sequence[str]) -> list[Answer]:
         """The answers of queries past row security, each of one jsonb value; a bare name is PostgreSQL's own."""
-        return self._ask("none", "", [Try(query) for query in queries], {"search_path": "pg_catalog"})
+        return self._ask(LOGIN, "", [Try(query) for query in queries], {"search_path": "pg_catalog"})
 
     def rehearse(self, claims: str, tries: Sequence[Try]) -> list[Answer]:
         """The answers of statements run past row security; nothing of them stays."""
-        return self._ask("none", claims, tries, {})
+        return self._ask(LOGIN, claims, tries, {})
 
     def _ask(self, role: str, claims: str, tries: Sequence[Try], settings: Mapping[str, str]) -> list[Answer]:
         if not tries:
@@ -158,8 +165,13 @@ class Probe:
         try:
             with self.conn.transaction(force_rollback=True):
                 answered = self.conn.execute(
-                    "select pg_temp.mcp_rls_probe(%s, %s::text[], %s::text[])",
-                    (role, [list(pair) for pair in given.items()], [[t.target, t.statement, t.look] for t in tries]),
+                    "select pg_temp.mcp_rls_probe(%s, %s, %s::text[], %s::text[])",
+                    (
+                        role,
+                        self.resolved and role != LOGIN,
+                        [list(pair) for pair in given.items()],
+                        [[t.target, t.statement, t.look] for t in tries],
+                    ),
                     prepare=False,
                 ).fetchone()
         except psycopg.Error as error:

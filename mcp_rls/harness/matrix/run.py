@@ -79,7 +79,7 @@ class MatrixRun:
     def __init__(self, stage: Stage, policies: PolicySet, options: Options, progress: Progress | None = None) -> None:
         self.stage, self.policies, self.options, self.progress = stage, policies, options, progress
         self.conn = stage.conn
-        self.probe = Probe(stage.conn, stage.covered)
+        self.probe = Probe(stage.conn, stage.covered, resolved=policies.resolved)
         self.life = RowsLife(by_probe(self.probe), policies)
         people = cast(policies, stage.catalog)
         maker = Maker(stage.conn, self.probe, stage.superuser)

@@ -81,7 +81,7 @@ def _judged(bench: Bench, sight: Sight, attempt: Attempt, other: str, claims: st
 
 
 def _as(bench: Bench, claims: str) -> str:
-    return impersonation(claims, bench.role)
+    return impersonation(claims, bench.role, resolved=bench.stage.policies.resolved)
 
 
 def _kept(bench: Bench, query: str, claims: str, plant: tuple[str, ...] = (), *, control: bool = False) -> Attempt:

@@ -1,0 +1,101 @@
+"""What a session carries when `resolved: true`: settings that mcp_rls.resolve makes of its claims, once a transaction.
+
+A policy then reads settings, which costs a fifth of reading claims. They are the transaction's own, so a session that
+hasn't resolved in its transaction is closed; they are as easy to forge as the claims themselves, no easier. They say
+the same as the functions that read claims, for `resolve` asks those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from mcp_rls import sql
+from mcp_rls.compiler import helpers as h
+from mcp_rls.compiler.meaning import of_value
+from mcp_rls.compiler.model import PolicySet
+from mcp_rls.compiler.shapes import GateRules
+from mcp_rls.state import SCHEMA, Function
+
+
+def setting(name: str) -> str:
+    """SQL for what a setting holds; NULL or '' when this transaction hasn't resolved."""
+    return f"current_setting({sql.literal(f'{SCHEMA}.{name}')}, true)"
+
+
+def value(policies: PolicySet, name: str, type_: str) -> str:
+    """SQL for a token's value. In a class role there may be no ceiling that asks whether the claims still hold."""
+    text = f"nullif({setting(name)}, '')"
+    typed = text if type_ == "text" else f"{text}::{type_}"
+    return f"case when {_still_true(policies)} then {typed} end" if policies.class_roles else typed
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How ceilings ask which case is open to a session; notes what `resolve` must answer beforehand."""
+
+    policies: PolicySet
+    asked: dict[str, GateRules] = field(default_factory=dict)  # setting -> rules
+
+    def case(self, rules: GateRules) -> str:
+        """SQL for the open case: an integer, or with `resolved` its text; see gate.py."""
+        if not self.policies.resolved:
+            return f"{SCHEMA}.gate(current_user, {sql.literal(h.json_text(rules))}::jsonb)"
+        name = f"open_{hashlib.sha256(h.json_text(rules).encode()).hexdigest()[:16]}"
+        self.asked[name] = rules
+        return f"case when {_still_true(self.policies)} then {setting(name)} end"
+
+    def number(self, rules: GateRules) -> str:
+        """The same as an integer in either way, NULL for a session that hasn't resolved."""
+        case = self.case(rules)
+        return f"nullif({case}, '')::integer" if self.policies.resolved else case
+
+    def arm(self, case: int) -> str:
+        """A case as `case` gives it."""
+        return f"'{case}'" if self.policies.resolved else str(case)
+
+
+def _still_true(policies: PolicySet) -> str:
+    """Whether the session's claims are those that were resolved. Its role decides only what nobody may see."""
+    claims = "current_setting('request.jwt.claims', true)"
+    if not policies.anonymous:
+        return f"{setting('claims')} = {claims}"
+    return f"{setting('claims')} = coalesce({claims}, '') and {setting('role')} = current_user"
+
+
+def resolve(gate: Gate, values: dict[str, str]) -> Function:
+    """mcp_rls.resolve(acting): the session's claims become settings of the transaction, for a role that it will act as.
+
+    `values`: what policies read, by setting, and the call that gives it. Whoever calls it learns what its own claims
+    say, and changes no more than it could by SET: anybody may.
+    """
+    texts = {
+        "claims": "current_setting('request.jwt.claims', true)",
+        "role": "acting::text",
+        **{name: f"{call}::text" for name, call in values.items()},
+    }
+    for name, rules in sorted(gate.asked.items()):
+        texts[name] = f"{SCHEMA}.gate(acting, {sql.literal(h.json_text(rules))}::jsonb)::text"
+    calls = ",\n    ".join(
+        f"set_config({sql.literal(f'{SCHEMA}.{name}')}, coalesce({text}, ''), true)" for name, text in texts.items()
+    )
+    body = f"""
+declare
+  v_made text[];
+begin
+  v_made := array[
+    {calls}
+  ];
+end
+"""
+    return h.function(
+        "resolve",
+        "acting name",
+        "void",
+        body,
+        arguments="name",
+        volatility="volatile",
+        parallel="unsafe",
+        execute=("public",),
+        meaning=of_value("the settings that policies read"),
+    )
