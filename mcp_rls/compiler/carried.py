@@ -23,11 +23,11 @@ def setting(name: str) -> str:
     return f"current_setting({sql.literal(f'{SCHEMA}.{name}')}, true)"
 
 
-def value(policies: PolicySet, name: str, type_: str) -> str:
+def value(policies: PolicySet, name: str, type_: str, *, unsure: bool) -> str:
     """SQL for a token's value. In a class role there may be no ceiling that asks whether the claims still hold."""
     text = f"nullif({setting(name)}, '')"
     typed = text if type_ == "text" else f"{text}::{type_}"
-    return f"case when {_still_true(policies)} then {typed} end" if policies.class_roles else typed
+    return typed if unsure or not policies.class_roles else f"case when {_still_true(policies)} then {typed} end"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,14 @@ class Gate:
     def arm(self, case: int) -> str:
         """A case as `case` gives it."""
         return f"'{case}'" if self.policies.resolved else str(case)
+
+    def among(self, rules: GateRules, cases: list[int]) -> str:
+        """SQL for whether one of these cases is open."""
+        arms = ", ".join(map(self.arm, cases))
+        return f"{self._operand(rules)} in ({arms})" if len(cases) > 1 else f"{self._operand(rules)} = {arms}"
+
+    def _operand(self, rules: GateRules) -> str:
+        return f"({self.case(rules)})" if self.policies.resolved else self.case(rules)
 
 
 def _still_true(policies: PolicySet) -> str:

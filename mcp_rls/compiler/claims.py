@@ -62,11 +62,11 @@ def set_value(policies: PolicySet, name: str, *, wrapped: bool = True) -> str:
     return f"(select {call})::{set_type(policies.sets[name])}[]" if wrapped else call
 
 
-def token_settings(policies: PolicySet) -> dict[str, str]:
-    """What gives each token.<name> where a session has resolved."""
+def token_setting(policies: PolicySet, node: e.Token) -> str:
+    """What gives a token's value where a session has resolved."""
     types = {"person": policies.identity.person.type, "client": "text"}
     types |= {name: claim.type for name, claim in policies.claims.items()}
-    return {name: carried.value(policies, setting_name(name), type_) for name, type_ in types.items()}
+    return carried.value(policies, setting_name(node.name), types[node.name], unsure=node.unsure)
 
 
 def renderer(policies: PolicySet, *, wrapped: bool = True, in_policy: bool = False) -> h.Renderer:
@@ -74,12 +74,14 @@ def renderer(policies: PolicySet, *, wrapped: bool = True, in_policy: bool = Fal
 
     Wrapped in a sub-select they are evaluated once a statement, bare once a row. `in_policy`: in no function of ours.
     """
-    calls = token_settings(policies) if in_policy and policies.resolved else token_calls(policies)
+    resolved = in_policy and policies.resolved
+    calls = token_calls(policies)
 
     def spell(node: e.Token | e.SetValues) -> str:
         if isinstance(node, e.SetValues):
             return set_value(policies, node.name, wrapped=wrapped)
-        return f"(select {calls[node.name]})" if wrapped else calls[node.name]
+        found = token_setting(policies, node) if resolved else calls[node.name]
+        return f"(select {found})" if wrapped else found
 
     return spell
 

@@ -332,6 +332,10 @@ def _case(
     """The ceiling's expression: true for a `direct` session, the open case's condition for a client, else false."""
     wrapped = not table.self_reading
     spell = claims.renderer(resolved.policies, wrapped=wrapped, in_policy=True)
+    numbers = [*([gates.DIRECT] if direct else []), *range(1, len(conditions) + 1)]
+    if numbers and all(c == e.TRUE for c in conditions):
+        call = gate.among(rules, numbers)  # nothing is left to be asked of each row
+        return f"(select {call})" if wrapped else call
     call = gate.case(rules)
     arms = [f"when {gate.arm(gates.DIRECT)} then true"] if direct else []
     arms += [f"when {gate.arm(n)} then {e.render(c, spell)}" for n, c in enumerate(conditions, start=1)]

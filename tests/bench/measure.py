@@ -25,6 +25,10 @@ from tests.bench.workloads import Workload
 
 Rows = list[tuple[Any, ...]]
 
+_RESOLVED = r"""
+select distinct (regexp_matches(prosrc, 'set_config\(''(mcp_rls\.\w+)', 'g'))[1] from pg_proc
+where oid = to_regprocedure('mcp_rls.resolve(name)')
+"""
 _LIKE_A_SERVER_IN_USE = ("set max_parallel_workers_per_gather = 0", "set random_page_cost = 1.1", "set jit = off")
 _SETTLING = 0.0002  # seconds between two looks at a backend's clock
 _LONG = 0.8  # seconds for one figure: a slow statement has fewer rounds, but
@@ -72,11 +76,23 @@ class Backend:
 
     connection: psycopg.Connection[Any]
     clock: TextIO | None = field(repr=False)
+    role: str
     prepared: dict[bytes, bytes] = field(default_factory=dict, repr=False)  # text to name
 
     def carry(self, claims: str) -> None:
-        """The session has these claims from now on."""
+        """The session has these claims from now on, and what mcp_rls.resolve makes of them, where there is such."""
         self.connection.execute("select set_config('request.jwt.claims', %s, false)", (claims,))
+        self.connection.execute("reset role")
+        names = [name for (name,) in self.connection.execute(_RESOLVED).fetchall()]
+        if names:
+            listed = ", ".join(f"current_setting('{name}')" for name in names)
+            with self.connection.transaction():
+                self.connection.execute("select mcp_rls.resolve(%s)", (self.role,))
+                found = self.connection.execute(f"select {listed}".encode()).fetchall()[0]
+            # for every transaction from now on, so that statements alone are measured
+            for name, value in zip(names, found, strict=True):
+                self.connection.execute("select set_config(%s, %s, false)", (name, value))
+        self.connection.execute(f"set role {self.role}".encode())
 
     def spent(self, workload: Workload, own: Own) -> Spent:
         """A turn: where it has several executions one to warm up, then those by the clock; writes are undone."""
@@ -165,10 +181,10 @@ def backend(url: str, role: str, claims: str, *, local: bool, before: Sequence[s
             with suppress(OSError):  # no Linux, or a kernel without it
                 clock = stack.enter_context(Path(f"/proc/{pid}/schedstat").open())
             pin(pid)
-        made = Backend(connection, clock)
-        made.carry(claims)
-        for statement in (*_LIKE_A_SERVER_IN_USE, *before, f"set role {role}"):
+        for statement in (*_LIKE_A_SERVER_IN_USE, *before):
             connection.execute(statement.encode())
+        made = Backend(connection, clock, role)
+        made.carry(claims)
         yield made
 
 

@@ -98,6 +98,7 @@ def _classes(rules: int) -> range:
 
 
 _CLASS_ROLES = "class_roles: true"
+_RESOLVED = "resolved: true"
 
 
 def _class_role(number: int) -> str:
@@ -108,6 +109,7 @@ PLATFORMS = {
     p.name: p
     for p in (
         Platform("raw", "claims as JSON; clients may do what their person may"),
+        Platform("resolved", "as raw, claims resolved once a transaction", head=_RESOLVED),
         Platform("existing", "as raw, ceilings over the app's own policies", own_policies=True),
         Platform("consent", "as raw, and a row of consent is needed", consent=True),
         Platform(
@@ -130,6 +132,21 @@ PLATFORMS = {
             "as roles, and rules ask for scopes",
             role=_class_role,
             head=_CLASS_ROLES,
+            on_request=True,
+        ),
+        Platform(
+            "existing-resolved",
+            "as existing, claims resolved once a transaction",
+            head=_RESOLVED,
+            own_policies=True,
+            on_request=True,
+        ),
+        Platform(
+            "roles-resolved",
+            "as roles, claims resolved once a transaction",
+            role=_class_role,
+            head=f"{_CLASS_ROLES}\n{_RESOLVED}",
+            scopes=False,
             on_request=True,
         ),
         Platform("narrow", f"as raw, clients only where {_STATUSES}", lambda _: _STATUSES, on_request=True),
