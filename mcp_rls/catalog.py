@@ -75,6 +75,7 @@ class Table:
     primary_key: tuple[str, ...] = ()
     row_security: bool = False
     force: bool = False
+    ceilings: bool = False  # whether some of ours stand on it already
     policies: tuple[ForeignPolicy, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[tuple[str, str], ...] = ()  # name, and the function it calls: 'schema.name'

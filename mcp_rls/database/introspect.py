@@ -29,6 +29,8 @@ _USER_SCHEMA = "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 
 _TABLES = f"""
 select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, c.relispartition as partition,
        pg_get_userbyid(c.relowner) as owner, c.relrowsecurity as row_security, c.relforcerowsecurity as force,
+       exists (select from pg_policy p where p.polrelid = c.oid and not p.polpermissive
+               and starts_with(p.polname::text, '{PREFIX}')) as ceilings,
        (select array_agg(a.attname::text order by k.position)
         from pg_index i cross join unnest(i.indkey::int2[]) with ordinality k(number, position)
         join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
@@ -218,6 +220,7 @@ def _table(
         primary_key=tuple(row["primary_key"] or ()),
         row_security=row["row_security"],
         force=row["force"],
+        ceilings=row["ceilings"],
         policies=tuple(sorted(policies, key=lambda p: p.name)),
         foreign_keys=tuple(keys),
         triggers=tuple((name, function) for name, function in row["triggers"] or ()),
