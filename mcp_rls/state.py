@@ -20,6 +20,8 @@ from mcp_rls.catalog import TableName
 SCHEMA = "mcp_rls"
 PREFIX = "mcp_rls: "  # every policy of ours; PostgreSQL's error names the RESTRICTIVE policy that refused
 
+LEFT = "left"  # in the manifest: the role of a class that went from the file; it may still be there
+
 # They ignore row security, so no policy can narrow them (PostgreSQL manual, 5.9 Row Security Policies).
 BLIND_PRIVILEGES = ("TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN")
 ROW_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")

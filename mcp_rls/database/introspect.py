@@ -16,7 +16,7 @@ from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function
 from mcp_rls.compiler.helpers import json_text
 from mcp_rls.database.roles import HELD, ROLES, class_roles_noted, role
 from mcp_rls.database.triggers import OUR_TRIGGERS, our_trigger
-from mcp_rls.state import PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches, Trigger
+from mcp_rls.state import LEFT, PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches, Trigger
 from mcp_rls.state import Function as OurFunction
 
 Row = Mapping[str, Any]
@@ -179,7 +179,8 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, ROLES), _rows(conn, asked(_FUNCTIONS))
         schemas = _rows(conn, "select nspname as name from pg_namespace n")
         entered, counted = _rows(conn, _ENTERED), _rows(conn, _COUNTED)
-        user, classes = conn.execute("select current_user").fetchone(), class_roles_noted(conn)
+        user = conn.execute("select current_user").fetchone()
+        classes, left = class_roles_noted(conn), class_roles_noted(conn, left=True)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
     theirs: dict[TableName, list[ForeignPolicy]] = defaultdict(list)
@@ -205,6 +206,7 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         entered=frozenset((e["role"], e["schema"]) for e in entered),
         counted=frozenset((c["role"], TableName(c["schema"], c["name"])) for c in counted),
         class_roles=classes,
+        left_roles=left,
     )
 
 
@@ -318,7 +320,7 @@ def read_state(
         suspended=tuple(
             sorted(o.removeprefix("suspended ") for o, r in manifest.items() if r["source"] == "suspended")
         ),
-        recorded=frozenset(o for o in manifest if o.startswith(_KEPT)),
+        recorded=frozenset(o for o, r in manifest.items() if o.startswith(_KEPT) and r["source"] != LEFT),
     )
 
 

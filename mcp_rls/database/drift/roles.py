@@ -10,7 +10,7 @@ from mcp_rls.compiler.ledger import USABLE
 from mcp_rls.database.drift.finding import PUTS_BACK, TAKES_NOTE, Finding, drifted
 from mcp_rls.database.drift.reading import Connection, Facts, Look, rows
 from mcp_rls.effect import Effect
-from mcp_rls.state import Grant
+from mcp_rls.state import LEFT, Grant
 
 # What the catalog calls it, its name in SQL, what it means to have it, and not to have it any more.
 _ATTRIBUTES = (
@@ -30,12 +30,14 @@ def told(conn: Connection, look: Look) -> Iterator[Finding]:
             means = "no token can arrive as it"
             yield drifted(object_, Effect.CLOSES, "gone", "a role that tokens arrive as", means)
             continue
-        own = f"class {object_}" in look.manifest
+        noted = look.manifest.get(f"class {object_}")
+        own = noted is not None and noted.source != LEFT
         yield from _attributes(object_, was, now, own=own)
         yield from _memberships(object_, was, now, own=own)
-        yield from _taken(look, object_, was, now)
-        yield from _given(object_, was, now)
-        yield from _used(conn, object_, was, now)
+        if own:
+            yield from _taken(look, object_, was, now)
+            yield from _given(object_, was, now)
+            yield from _used(conn, object_, was, now)
 
 
 def _attributes(object_: str, was: Facts, now: Facts, *, own: bool) -> Iterator[Finding]:
@@ -59,8 +61,8 @@ def _memberships(object_: str, was: Facts, now: Facts, *, own: bool) -> Iterator
 
 
 def _differ(was: Facts, now: Facts, key: str) -> tuple[list[str], list[str]]:
-    """What came and what went; nothing where it wasn't noted, or is noted of roles of classes alone."""
-    if key not in was or key not in now:
+    """What came and what went; nothing where an earlier release didn't note it."""
+    if key not in was:
         return [], []
     before, after = (set(facts[key] or ()) for facts in (was, now))
     return sorted(after - before), sorted(before - after)
