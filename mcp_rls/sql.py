@@ -249,7 +249,7 @@ end
 def revoke_usage(held: Grant) -> str:
     if held.kind == "role":
         return f"revoke {role(held.name)} from {role(held.role)}"
-    return f"revoke usage on {_used(held)} from {role(held.role)}"
+    return f"revoke all on {_used(held)} from {role(held.role)}"  # what was given by hand beside it, too
 
 
 def _used(held: Grant) -> str:

@@ -148,7 +148,12 @@ class Grant:
 
     @property
     def object(self) -> str:
+        """Its name in the manifest, from which `named` makes it again."""
         return "grant " + json.dumps([self.role, self.kind, self.name, *([self.schema] if self.schema else [])])
+
+    @classmethod
+    def named(cls, object_name: str) -> Grant:
+        return cls(*json.loads(object_name.removeprefix("grant ")))
 
 
 Thing = TypeVar("Thing", Policy, Privilege, Trigger)

@@ -116,6 +116,33 @@ def test_apply_does_what_is_said_of_it(change, applied):
     assert (applied.sees(helper(), role=ROLE), applied.ask(helper(), written, role=ROLE)) == before
 
 
+def test_all_that_was_given_on_something_goes_with_its_use(applied):
+    """GRANT ALL is told privilege by privilege, and taken back whole."""
+    applied.run(f"grant all on public.apart to {ROLE}; grant all on schema far to {ROLE}")
+    told = look(applied).of(Kind.DRIFT)
+    assert sorted(f.now for f in told) == [
+        "has CREATE on schema far", "has SELECT on sequence public.apart", "has UPDATE on sequence public.apart",
+        "has USAGE on schema far", "has USAGE on sequence public.apart",
+    ]  # fmt: skip
+    assert {f.remedy for f in told} == {"`mcp-rls apply` revokes it"}
+    applied.install(FILE)
+    assert look(applied).findings == ()
+    assert applied.value(f"select has_sequence_privilege('{ROLE}', 'public.apart', 'select, update')") is False
+    assert applied.value(f"select has_schema_privilege('{ROLE}', 'far', 'create')") is False
+
+
+def test_who_may_take_it_by_a_newer_file_is_pending(applied):
+    """The file moved on, the database didn't: no drift."""
+    for keys, told in (
+        (f"{{taken_by: [{TAKER}, {FRIEND}]}}", [f"role {ROLE}: `mcp-rls apply` would let {FRIEND} take it"]),
+        ("true", [f"role {ROLE}: `mcp-rls apply` would no longer let {TAKER} take it"]),
+        (f"{{taken_by: [{TAKER}]}}", []),
+    ):
+        found = look(applied, FILE.replace(f"{{taken_by: [{TAKER}]}}", keys))
+        assert [f.words for f in found.of(Kind.PENDING)] == told
+        assert not found.of(Kind.DRIFT)
+
+
 def test_what_is_meant_is_declared_or_noted(applied):
     """A member that `taken_by` names by now is granted and no drift; what others gave is noted by an apply."""
     applied.run(f"grant {ROLE} to {FRIEND}")

@@ -104,9 +104,10 @@ def _used(conn: Connection, object_: str, was: Facts, now: Facts) -> Iterator[Fi
     before, after = ({(_privilege(said), oid) for said, oid in (facts["uses"] or {}).items()} for facts in (was, now))
     there = {r.said for r in rows(conn, USABLE)}
     came = [s for s in came if (_privilege(s), now["uses"][s]) not in before]
-    gone = [s for s in gone if (_privilege(s), was["uses"][s]) not in after and s.partition(" on ")[2] in there]
+    gone = [s for s in gone if (_privilege(s), was["uses"][s]) not in after and _thing(s) in there]
     for said in came:
-        remedy = "`mcp-rls apply` revokes it" if _privilege(said) == "USAGE" else TAKES_NOTE
+        swept = f"USAGE on {_thing(said)}" in came  # with all that is granted on it
+        remedy = "`mcp-rls apply` revokes it" if swept else TAKES_NOTE
         yield drifted(object_, Effect.OPENS, f"has {said}", "not granted", "its clients may use it", remedy)
     for said in gone:
         remedy = "`mcp-rls apply` puts it back where people have it too" if _privilege(said) == "USAGE" else TAKES_NOTE
@@ -116,3 +117,7 @@ def _used(conn: Connection, object_: str, was: Facts, now: Facts) -> Iterator[Fi
 def _privilege(said: str) -> str:
     """The privilege of one that is noted as 'PRIVILEGE on schema NAME'."""
     return said.partition(" ")[0]
+
+
+def _thing(said: str) -> str:
+    return said.partition(" on ")[2]
