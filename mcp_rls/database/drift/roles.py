@@ -17,7 +17,7 @@ _ATTRIBUTES = (
     ("superuser", "SUPERUSER", "row security doesn't bind it: every token reaches every row", "policies bind it"),
     ("bypassrls", "BYPASSRLS", "row security doesn't bind it: every token reaches every row", "policies bind it"),
     ("createrole", "CREATEROLE", "tokens make roles; before PostgreSQL 16, they take any too", "tokens make no roles"),
-    ("login", "LOGIN", "who logs in as it writes the claims", "nobody logs in as it"),
+    ("login", "LOGIN", "who logs in as it writes claims of its own", "nobody logs in as it"),
 )
 _UNDO = "`mcp-rls apply` refuses until that is undone"
 
