@@ -75,6 +75,7 @@ class Table:
     primary_key: tuple[str, ...] = ()
     row_security: bool = False
     force: bool = False
+    ceilings: bool = False  # whether some of ours stand on it already
     policies: tuple[ForeignPolicy, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     triggers: tuple[tuple[str, str], ...] = ()  # name, and the function it calls: 'schema.name'
@@ -99,6 +100,7 @@ class Role:
     owns: str = ""  # something that it owns in this database, as PostgreSQL describes it
     member_of: frozenset[str] = frozenset()  # roles whose privileges it has without SET ROLE, transitively
     granted: frozenset[str] = frozenset()  # roles that it is a member of in any way, directly
+    taken_by: frozenset[str] = frozenset()  # login roles, bound by row security, that may SET ROLE to it, transitively
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class Catalog:
     entered: frozenset[tuple[str, str]] = frozenset()  # role ('public') and schema that it has USAGE on; owners too
     counted: frozenset[tuple[str, TableName]] = frozenset()  # role ('public') and sequence that it has USAGE on
     class_roles: frozenset[str] = frozenset()  # roles of classes that the last plan made, as its manifest says
+    left_roles: frozenset[str] = frozenset()  # those whose classes went, and that are there all the same
 
     def in_schema(self, schema: str) -> tuple[Table, ...]:
         return tuple(t for n, t in sorted(self.tables.items()) if n.schema == schema)

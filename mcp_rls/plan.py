@@ -284,8 +284,14 @@ class _Difference:
             return
         before, after = _ledger(self.actual), _ledger(self.desired)
         made = tuple((o, *row) for o, row in after.items() if o not in before or before[o][0] != row[0])
-        gone = sorted((before.keys() | self.actual.recorded) - after.keys()) if self.actual.installed else []
-        statements = (*([sql.forget(tuple(gone))] if gone else []), *([sql.record(made)] if made else []))
+        gone = (before.keys() | self.actual.recorded) - after.keys() if self.actual.installed else set()
+        left = tuple(sorted(o for o in gone if o.startswith("class role ")))
+        forgotten = tuple(sorted(gone.difference(left)))
+        statements = (
+            *([sql.forget(forgotten)] if forgotten else []),
+            *([sql.left(left)] if left else []),
+            *([sql.record(made)] if made else []),
+        )
         if statements:
             seen = (sql.note(self.desired.schemas, self.desired.roles),) if self.desired.schemas else ()
             words = "note in the manifest what changed"

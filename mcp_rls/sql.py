@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from mcp_rls.catalog import TableName
-from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, Switches, Trigger
+from mcp_rls.state import LEFT, SCHEMA, Function, Grant, Policy, Privilege, Switches, Trigger
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 # Words that PostgreSQL can't take as a bare column or table name (manual, appendix C: reserved, and reserved but for
@@ -249,7 +249,7 @@ end
 def revoke_usage(held: Grant) -> str:
     if held.kind == "role":
         return f"revoke {role(held.name)} from {role(held.role)}"
-    return f"revoke usage on {_used(held)} from {role(held.role)}"
+    return f"revoke all on {_used(held)} from {role(held.role)}"  # what was given by hand beside it, too
 
 
 def _used(held: Grant) -> str:
@@ -318,6 +318,11 @@ def note(schemas: tuple[str, ...], roles: tuple[str, ...]) -> str:
 
 def forget(objects: tuple[str, ...]) -> str:
     return f"delete from {SCHEMA}.manifest where object = any ({array(objects)})"
+
+
+def left(objects: tuple[str, ...]) -> str:
+    """Notes of class roles that they have no class any more, for as long as the server has them."""
+    return f"update {SCHEMA}.manifest set source = {literal(LEFT)} where object = any ({array(objects)})"
 
 
 def create_index(name: TableName, columns: tuple[str, ...], called: str = "", *, concurrently: bool = True) -> str:

@@ -20,6 +20,8 @@ from mcp_rls.catalog import TableName
 SCHEMA = "mcp_rls"
 PREFIX = "mcp_rls: "  # every policy of ours; PostgreSQL's error names the RESTRICTIVE policy that refused
 
+LEFT = "left"  # in the manifest: the role of a class that went from the file; it may still be there
+
 # They ignore row security, so no policy can narrow them (PostgreSQL manual, 5.9 Row Security Policies).
 BLIND_PRIVILEGES = ("TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN")
 ROW_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -146,7 +148,12 @@ class Grant:
 
     @property
     def object(self) -> str:
+        """Its name in the manifest, from which `named` makes it again."""
         return "grant " + json.dumps([self.role, self.kind, self.name, *([self.schema] if self.schema else [])])
+
+    @classmethod
+    def named(cls, object_name: str) -> Grant:
+        return cls(*json.loads(object_name.removeprefix("grant ")))
 
 
 Thing = TypeVar("Thing", Policy, Privilege, Trigger)

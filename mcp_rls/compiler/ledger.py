@@ -91,7 +91,14 @@ begin
 end
 """
 
-# What else decides who reaches a row, in the covered schemas: noted when a plan is carried out, compared by `drift`.
+# All schemas and sequences, which a role may use.
+USABLE = """select oid, 'schema ' || nspname as said, nspacl as acl from pg_namespace
+           union all
+           select oid, format('sequence %s.%s', relnamespace::regnamespace, relname), relacl
+           from pg_class where relkind = 'S'"""
+# What else decides who reaches a row, in the covered schemas: noted when a plan is carried out, compared by `drift`. Of
+# the role of a class also who may take it or give it away, and what it may use in the whole database: nothing but what
+# its rules need. From 16 on a membership says whether the role may be taken; before, every member may.
 # {schemas} and {roles} are text[] expressions.
 SEEN = """
   select format('table %s.%s', n.nspname, c.relname) as object,
@@ -123,11 +130,20 @@ SEEN = """
   where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname = any ({schemas})
   union all
   select format('role %s', r.rolname),
-         jsonb_build_object('superuser', r.rolsuper, 'bypassrls', r.rolbypassrls, 'member_of', coalesce(
-           (select jsonb_agg(g.rolname order by g.rolname) from pg_auth_members m join pg_roles g on g.oid = m.roleid
-            where m.member = r.oid), '[]'))
-  from pg_roles r where r.rolname = any ({roles})
-"""
+         jsonb_build_object('superuser', r.rolsuper, 'bypassrls', r.rolbypassrls, 'createrole', r.rolcreaterole,
+           'login', r.rolcanlogin, 'member_of', (select jsonb_agg(distinct g.rolname)
+           from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid))
+         || case when k.object is null then '{{}}' else (
+           select jsonb_build_object('givers', jsonb_agg(distinct g.rolname) filter (where m.admin_option),
+             'members', jsonb_agg(distinct g.rolname) filter (
+               where o ->> 'set_option' is distinct from 'false' or o ->> 'inherit_option' = 'true'))
+           from pg_auth_members m join pg_roles g on g.oid = m.member, to_jsonb(m) o where m.roleid = r.oid
+         ) || jsonb_build_object('uses', (
+           select jsonb_object_agg(concat_ws(' ', x.privilege_type, 'on', u.said), u.oid)
+           from ({usable}) u, aclexplode(u.acl) x where x.grantee = r.oid)) end
+  from pg_roles r left join mcp_rls.manifest k on k.object = 'class role ' || r.rolname
+  where r.rolname = any ({roles})
+""".replace("{usable}", USABLE)
 # the same for a driver, with the parameters `schemas` and `roles`
 SEEN_OF = SEEN.replace("%", "%%").format(schemas="%(schemas)s::text[]", roles="%(roles)s::text[]")
 # `printed` of a table: for each policy of others a digest of its text, by name, as JSON.

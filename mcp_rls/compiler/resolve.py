@@ -265,7 +265,8 @@ class _Resolver:
                     )  # fmt: skip
 
     def as_before(self, facts: Table, span: Span) -> None:
-        if not facts.row_security:
+        # a table of ours that has it off is no newcomer: it only goes on again
+        if not facts.row_security and not facts.ceilings:
             self.diagnostics.note(
                 "as-before-open",
                 f'row security of "{facts.name}" was off: everybody but clients keeps all its rows',

@@ -22,12 +22,18 @@ def check_roles(policies: PolicySet, catalog: Catalog, diagnostics: Diagnostics)
     for role, fault, hint in _unruly(policies, catalog):
         message = f'token role "{role}" {fault}, so row security does not bind it'
         diagnostics.error("unbound-role", message, place, hint, subject=f"role {role}")
-    hint = "list it under `roles`, revoke its grants, or say under `trusted_roles` why it may"
     # the role of a class that is no more is bound until the plan takes all away from it
     for role, reached in _unbound(policies, catalog, bound | catalog.class_roles):
         more = f" and {len(reached) - 1} more" if len(reached) > 1 else ""
         message = f'role "{role}" reaches table "{reached[0]}"{more}, and no ceiling binds it'
-        diagnostics.error("unbound-role", message, place, hint, subject=f"role {role}")
+        diagnostics.error("unbound-role", message, place, _way_out(catalog, role), subject=f"role {role}")
+
+
+def _way_out(catalog: Catalog, role: str) -> str:
+    if role not in catalog.left_roles or not catalog.roles[role].taken_by:
+        return "list it under `roles`, revoke its grants, or say under `trusted_roles` why it may"
+    takers = ", ".join(sorted(catalog.roles[role].taken_by))
+    return f"its class is gone: revoke {role} from {takers}, or its grants and those of PUBLIC there"
 
 
 def _covered(policies: PolicySet, catalog: Catalog) -> Iterator[Table]:
@@ -50,8 +56,10 @@ def _reached(policies: PolicySet, catalog: Catalog, role: Role) -> list[TableNam
     """Covered tables that the role has a privilege on and doesn't own."""
     theirs = {role.name, *role.member_of}
     everything = theirs & {"pg_read_all_data", "pg_write_all_data"}
-    # what PUBLIC has counts for who can log in: others are reached through one of those
-    holders = theirs | {"public"} if role.login else theirs
+    # what PUBLIC has counts for who can log in: others are reached through one of those. But tokens may arrive as the
+    # role of a class that is gone, through a login role that is trusted just because it arrives as what they say
+    arrives = role.login or (role.name in catalog.left_roles and role.taken_by)
+    holders = theirs | {"public"} if arrives else theirs
     tables = _covered(policies, catalog)
     return [t.name for t in tables if t.owner not in theirs and (everything or t.reached_by & holders)]
 

@@ -12,10 +12,11 @@ import psycopg
 from psycopg.rows import dict_row
 
 from mcp_rls import sql
-from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function, Role, Table, TableName
+from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function, Table, TableName
 from mcp_rls.compiler.helpers import json_text
+from mcp_rls.database.roles import HELD, ROLES, class_roles_noted, role
 from mcp_rls.database.triggers import OUR_TRIGGERS, our_trigger
-from mcp_rls.state import PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches, Trigger
+from mcp_rls.state import LEFT, PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches, Trigger
 from mcp_rls.state import Function as OurFunction
 
 Row = Mapping[str, Any]
@@ -28,6 +29,8 @@ _USER_SCHEMA = "n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 
 _TABLES = f"""
 select c.oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, c.relispartition as partition,
        pg_get_userbyid(c.relowner) as owner, c.relrowsecurity as row_security, c.relforcerowsecurity as force,
+       exists (select from pg_policy p where p.polrelid = c.oid and not p.polpermissive
+               and starts_with(p.polname::text, '{PREFIX}')) as ceilings,
        (select array_agg(a.attname::text order by k.position)
         from pg_index i cross join unnest(i.indkey::int2[]) with ordinality k(number, position)
         join pg_attribute a on a.attrelid = c.oid and a.attnum = k.number
@@ -118,27 +121,6 @@ cross join lateral (
 ) x left join pg_roles r on r.oid = x.grantee
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and x.grantee <> c.relowner and {_USER_SCHEMA}
 """
-_ROLES = """
-with recursive granted as (
-  -- from 16 on each membership says whether it is inherited; before, the role does
-  select m.member, m.roleid, coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit) as inherits
-  from pg_auth_members m join pg_roles r on r.oid = m.member
-), reach as (
-  select m.member, m.roleid from granted m where m.inherits
-  union
-  select reach.member, m.roleid from reach join granted m on m.member = reach.roleid where m.inherits
-)
-select r.rolname as name, r.rolsuper as superuser, r.rolbypassrls as bypass_rls, r.rolcanlogin as login,
-       r.rolinherit as inherits, r.rolcreaterole as creates_roles,
-       coalesce((select min(pg_describe_object(d.classid, d.objid, 0)) from pg_shdepend d
-                 where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid and d.deptype = 'o'
-                   and d.dbid in (0, (select oid from pg_database where datname = current_database()))), '') as owns,
-       coalesce((select array_agg(distinct g.rolname::text) from reach join pg_roles g on g.oid = reach.roleid
-                 where reach.member = r.oid), '{}') as member_of,
-       coalesce((select array_agg(g.rolname::text) from pg_auth_members m join pg_roles g on g.oid = m.roleid
-                 where m.member = r.oid), '{}') as granted
-from pg_roles r
-"""
 _FUNCTIONS = f"""
 select n.nspname as schema, f.proname as name, l.lanname as language, f.prosecdef as security_definer,
        coalesce(pg_get_function_sqlbody(f.oid), f.prosrc) as body
@@ -155,21 +137,6 @@ select coalesce(r.rolname, 'public') as role, n.nspname as schema, c.relname as 
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 cross join aclexplode(coalesce(c.relacl, acldefault('s', c.relowner))) x left join pg_roles r on r.oid = x.grantee
 where c.relkind = 'S' and x.privilege_type = 'USAGE' and {_USER_SCHEMA}
-"""
-# who may take a role is said by the membership from 16 on; before, every member may
-_GRANTS = """
-select r.rolname as role, 'schema' as kind, n.nspname as name, '' as schema
-from pg_namespace n cross join aclexplode(n.nspacl) x join pg_roles r on r.oid = x.grantee
-where x.privilege_type = 'USAGE' and r.rolname = any ({roles})
-union all
-select r.rolname, 'sequence', c.relname, n.nspname
-from pg_class c join pg_namespace n on n.oid = c.relnamespace cross join aclexplode(c.relacl) x
-join pg_roles r on r.oid = x.grantee
-where c.relkind = 'S' and x.privilege_type = 'USAGE' and r.rolname = any ({roles})
-union all
-select u.rolname, 'role', r.rolname, ''
-from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member
-where coalesce((to_jsonb(m) ->> 'set_option')::boolean, true) and r.rolname = any ({roles})
 """
 _KEPT = ("policy ", "function ", "trigger ", "privilege ", "class role ", "grant ")  # what the manifest keeps for plans
 _KINDS = {"r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table"}
@@ -209,10 +176,11 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
         conn.execute(_PIN)
         tables, policies = _rows(conn, _TABLES), _rows(conn, asked(_POLICIES))
         columns, privileges = _grouped(_rows(conn, _COLUMNS)), _grouped(_rows(conn, _PRIVILEGES))
-        keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, _ROLES), _rows(conn, asked(_FUNCTIONS))
+        keys, roles, functions = _rows(conn, _FOREIGN_KEYS), _rows(conn, ROLES), _rows(conn, asked(_FUNCTIONS))
         schemas = _rows(conn, "select nspname as name from pg_namespace n")
         entered, counted = _rows(conn, _ENTERED), _rows(conn, _COUNTED)
-        user, classes = conn.execute("select current_user").fetchone(), _class_roles(conn)
+        user = conn.execute("select current_user").fetchone()
+        classes, left = class_roles_noted(conn), class_roles_noted(conn, left=True)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
     theirs: dict[TableName, list[ForeignPolicy]] = defaultdict(list)
@@ -232,15 +200,13 @@ def read_catalog(conn: psycopg.Connection[Any], *, texts: bool = True) -> Catalo
             )
             for t in sorted(tables, key=lambda t: (t["schema"], t["name"]))
         },
-        roles={
-            r["name"]: Role(**{**r, "member_of": frozenset(r["member_of"]), "granted": frozenset(r["granted"])})
-            for r in roles
-        },
+        roles={r["name"]: role(r) for r in roles},
         functions=_functions(functions),
         schemas=frozenset(s["name"] for s in schemas),
         entered=frozenset((e["role"], e["schema"]) for e in entered),
         counted=frozenset((c["role"], TableName(c["schema"], c["name"])) for c in counted),
         class_roles=classes,
+        left_roles=left,
     )
 
 
@@ -256,6 +222,7 @@ def _table(
         primary_key=tuple(row["primary_key"] or ()),
         row_security=row["row_security"],
         force=row["force"],
+        ceilings=row["ceilings"],
         policies=tuple(sorted(policies, key=lambda p: p.name)),
         foreign_keys=tuple(keys),
         triggers=tuple((name, function) for name, function in row["triggers"] or ()),
@@ -316,10 +283,10 @@ def read_state(
         conn.execute(_PIN)
         installed = bool(_rows(conn, f"select from pg_class where oid = to_regclass('{SCHEMA}.manifest')"))
         manifest, printed = _manifest(conn) if installed else ({}, {})
-        classes = _class_roles(conn)
+        classes = class_roles_noted(conn)
         token_roles |= classes
         own = tuple(sorted({*classes, *class_roles}))
-        held = _rows(conn, _GRANTS.format(roles=sql.array(own))) if own else []
+        held = _rows(conn, HELD.format(roles=sql.array(own))) if own else []
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES)
         triggers = _rows(conn, OUR_TRIGGERS)
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
@@ -353,7 +320,7 @@ def read_state(
         suspended=tuple(
             sorted(o.removeprefix("suspended ") for o, r in manifest.items() if r["source"] == "suspended")
         ),
-        recorded=frozenset(o for o in manifest if o.startswith(_KEPT)),
+        recorded=frozenset(o for o, r in manifest.items() if o.startswith(_KEPT) and r["source"] != LEFT),
     )
 
 
@@ -373,19 +340,6 @@ def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, 
     known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed(text[])')")
     printed = _rows(conn, f"select object, digest, tree from {SCHEMA}.printed(null)") if known else []
     return {r["object"]: r for r in recorded}, {p["object"]: p for p in printed}
-
-
-def _class_roles(conn: psycopg.Connection[Any]) -> frozenset[str]:
-    """The class roles that were noted and are there; none for whom the manifest isn't readable."""
-    readable = f"""select from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where n.nspname = '{SCHEMA}' and c.relname = 'manifest' and has_schema_privilege(n.oid, 'usage')
-          and has_table_privilege(c.oid, 'select')"""
-    if not _rows(conn, readable):
-        return frozenset()
-    noted = (
-        f"select r.rolname as name from pg_roles r join {SCHEMA}.manifest m on m.object = 'class role ' || r.rolname"
-    )
-    return frozenset(row["name"] for row in _rows(conn, noted))
 
 
 def _our_function(row: Row) -> OurFunction:

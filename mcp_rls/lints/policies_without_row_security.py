@@ -5,8 +5,8 @@
 Policies count only once row security is enabled on their table. As long as it is off nobody asks them, and whoever has
 a privilege on the table has it on every row: the policies only look as if they held. `create policy` gives no warning.
 
-With a policy file `apply` enables it, but takes what was open before for what people are meant to have: a policy
-`as before` then admits everybody but clients, beside the table's own ones.
+With a policy file `apply` enables it, but takes what was open on a table that is new to it for what people are meant to
+have: a policy `as before` then admits everybody but clients, beside the table's own ones.
 
 ## Fix
 

@@ -107,10 +107,22 @@ def upgrade() -> None:
       where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname = any (schemas)
       union all
       select format('role %s', r.rolname),
-             jsonb_build_object('superuser', r.rolsuper, 'bypassrls', r.rolbypassrls, 'member_of', coalesce(
-               (select jsonb_agg(g.rolname order by g.rolname) from pg_auth_members m join pg_roles g on g.oid = m.roleid
-                where m.member = r.oid), '[]'))
-      from pg_roles r where r.rolname = any (roles)
+             jsonb_build_object('superuser', r.rolsuper, 'bypassrls', r.rolbypassrls, 'createrole', r.rolcreaterole,
+               'login', r.rolcanlogin, 'member_of', (select jsonb_agg(distinct g.rolname)
+               from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid))
+             || case when k.object is null then '{}' else (
+               select jsonb_build_object('givers', jsonb_agg(distinct g.rolname) filter (where m.admin_option),
+                 'members', jsonb_agg(distinct g.rolname) filter (
+                   where o ->> 'set_option' is distinct from 'false' or o ->> 'inherit_option' = 'true'))
+               from pg_auth_members m join pg_roles g on g.oid = m.member, to_jsonb(m) o where m.roleid = r.oid
+             ) || jsonb_build_object('uses', (
+               select jsonb_object_agg(concat_ws(' ', x.privilege_type, 'on', u.said), u.oid)
+               from (select oid, 'schema ' || nspname as said, nspacl as acl from pg_namespace
+               union all
+               select oid, format('sequence %s.%s', relnamespace::regnamespace, relname), relacl
+               from pg_class where relkind = 'S') u, aclexplode(u.acl) x where x.grantee = r.oid)) end
+      from pg_roles r left join mcp_rls.manifest k on k.object = 'class role ' || r.rolname
+      where r.rolname = any (roles)
     ) s left join (
         select format('table %s.%s', n.nspname, c.relname) as object, jsonb_object_agg(p.polname, md5(concat_ws(' ',
           'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid))))::text as printed
@@ -356,7 +368,7 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.suspend(regclass[]) from public;
-    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "402a817e43ecb7fafa79bde1bbe89e11", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "cab811820a17edd72a34ef4175426aa4", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "be49ceb9d6ce3c4da552581abed53dd5", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "e12c2cb4f8b5845c4736f7808f390427", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "bf8576f1c7d3d473b50fef27139350df", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
+    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "cb0190a9d1eaaa91f301b2d7e36036f9", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "cab811820a17edd72a34ef4175426aa4", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "be49ceb9d6ce3c4da552581abed53dd5", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "e12c2cb4f8b5845c4736f7808f390427", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "bf8576f1c7d3d473b50fef27139350df", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
     perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls1$"""
     op.execute(sa.text(policies.replace("\n    ", "\n").replace(":", r"\:")))  # verbatim
 

@@ -231,6 +231,24 @@ def test_row_security_switched_off_by_hand_opens_nothing(scratch):
     assert scratch.sees({"sub": BOB}) == []
 
 
+def test_who_switched_it_off_by_hand_is_not_told_that_people_keep_all(scratch):
+    """`as-before-open` is said of a table that comes to us without row security, and of none that was ours already."""
+
+    def noted() -> list[str]:
+        return [d.subject for d in scratch.prepare(EXISTING).diagnostics if d.code == "as-before-open"]
+
+    scratch.run(NOTES)
+    assert noted() == ["table public.notes"]
+    scratch.run("alter table notes enable row level security")
+    scratch.install(EXISTING)
+    assert noted() == []
+    scratch.run("alter table notes disable row level security; create table public.later (id integer)")
+    assert noted() == ["table public.later"]
+    assert scratch.sees(ann()) == [1, 2, 3]
+    scratch.install(EXISTING)
+    assert scratch.sees(ann()) == []
+
+
 def test_a_table_made_later_is_pending(scratch):
     """In a covered schema it is closed by the next plan."""
     scratch.run(NOTES)

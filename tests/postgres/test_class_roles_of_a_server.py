@@ -17,12 +17,12 @@ from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.policy import read_policies
 from mcp_rls.compiler.resolve import resolve
 from mcp_rls.database.apply import Refused, apply_plan
-from mcp_rls.database.drift import drift
+from mcp_rls.database.drift import Kind, drift
 from mcp_rls.database.server import Server
-from mcp_rls.diagnostics import Diagnostics, Invalid
+from mcp_rls.diagnostics import Diagnostic, Diagnostics, Invalid
 from mcp_rls.state import State
 from mcp_rls.ways import script
-from tests.postgres.scratch import NOTES, Scratch, ann, helper, policies, scratch_on
+from tests.postgres.scratch import NOTES, Scratch, ann, helper, make_roles, policies, scratch_on
 from tests.postgres.test_class_roles import ROLE, head, notes
 
 pytestmark = pytest.mark.postgres
@@ -175,6 +175,96 @@ def test_two_databases_share_a_role(server: Any) -> None:
         assert other.sees(helper(), role="mcp_shared") == [1, 2]
         other.install(gone)
         assert other.run(ROLE + "'mcp_shared'") == []
+
+
+LEFT = (
+    NOTES
+    + """alter table public.notes enable row level security; create policy own on public.notes using (true);
+grant select on public.notes to public"""
+)
+TRUSTED = "trusted_roles: {left_gateway: arrives as what tokens say, left_group: reads reports}\n"
+
+
+def left_behind(scratch: Scratch) -> None:
+    make_roles(scratch.connection, "left_gateway", "left_group")
+    scratch.run(LEFT + "; alter role left_gateway login noinherit")
+
+
+def kept(name: str, keys: str = "true") -> str:
+    """A file in which the app's own policies stay, and a login role is trusted with what it may become."""
+    return head(name, keys=keys) + TRUSTED + notes(f'{{who: {name}, allow: select, rows: "id = 1"}}', "existing")
+
+
+def unbound(scratch: Scratch, file: str) -> list[str]:
+    """What `check` says of roles without a ceiling, which `drift` says too."""
+    said = [(d.message, *d.hints) for d in refusals(scratch, file) if d.code == "unbound-role"]
+    pending = [f.now for f in drift(scratch.connection, policies(file)).of(Kind.PENDING)]
+    assert [now for now in pending if "unbound-role" in now] == [
+        f"error[unbound-role] {message}" for message, _ in said
+    ]
+    return ["; ".join(parts) for parts in said]
+
+
+def refusals(scratch: Scratch, file: str) -> list[Diagnostic]:
+    try:
+        return list(scratch.prepare(file).diagnostics)
+    except Invalid as refused:
+        return list(refused.diagnostics)
+
+
+def test_a_role_that_stays_without_its_class_is_told(server: Server) -> None:
+    """Another database needs it, tokens still arrive as it, and what PUBLIC has is open to it: no ceiling is left."""
+    file = kept("outliving", "{taken_by: [left_gateway]}")
+    gone = file.replace("class_roles: {taken_by: [left_gateway]}", "class_roles: false")
+    with scratch_on(server) as one, scratch_on(server) as other:
+        for scratch in (one, other):
+            left_behind(scratch)
+            scratch.install(file)
+        assert unbound(one, file) == []
+        assert one.sees(helper(), role="mcp_outliving") == [1]
+        one.install(gone)
+        assert unbound(one, gone) == []  # nobody may take it now
+        other.install(file)
+        assert other.sees(helper(), role="mcp_outliving") == [1]
+        assert one.sees(helper(), role="mcp_outliving") == [1, 2, 3]
+        (told,) = unbound(one, gone)
+        assert told.startswith('role "mcp_outliving" reaches table "public.notes", and no ceiling binds it; ')
+        assert told.endswith("revoke mcp_outliving from left_gateway, or its grants and those of PUBLIC there")
+        assert unbound(other, file) == []
+        one.run("revoke select on public.notes from public")
+        assert unbound(one, gone) == []
+        assert one.sees(helper(), role="mcp_outliving") == "42501 permission denied for table notes"
+        one.run("grant select on public.notes to public")
+        assert len(unbound(one, gone)) == 1
+        one.install(file)
+        assert unbound(one, file) == []
+        assert one.sees(helper(), role="mcp_outliving") == [1]
+        for scratch in (one, other):
+            scratch.install(gone)
+        assert one.run(ROLE + "'mcp_outliving'") == []
+        assert unbound(one, gone) == []
+        one.run("drop role left_gateway, left_group")
+
+
+def test_a_role_that_others_made_and_that_stays_is_told(each_server: Server) -> None:
+    """It was there before its class, and who may take it is no business of ours; what becomes of it is."""
+    file = kept("lasting")
+    gone = file.replace("class_roles: true", "class_roles: false")
+    with scratch_on(each_server) as scratch:
+        left_behind(scratch)
+        scratch.run(
+            "create role mcp_lasting nologin; create role left_reader nologin;"
+            "grant mcp_lasting to left_group; grant left_reader, pg_read_all_stats to left_gateway"
+        )
+        scratch.install(file)
+        scratch.install(gone)
+        assert unbound(scratch, gone) == []
+        scratch.run("grant left_group to left_gateway")
+        assert [found[:18] for found in unbound(scratch, gone)] == ['role "mcp_lasting"']
+        assert unbound(scratch, gone.replace("left_group: reads", "mcp_lasting: reads")) == []
+        scratch.run("alter role left_gateway bypassrls")
+        assert unbound(scratch, gone) == []
+        scratch.run("drop role mcp_lasting, left_gateway, left_group, left_reader")
 
 
 def test_who_may_take_a_role(scratch: Scratch) -> None:

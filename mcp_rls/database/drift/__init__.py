@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psycopg
 
 from mcp_rls.compiler.model import PolicySet
-from mcp_rls.database.drift import functions, pending, policies, tables, triggers, wording
+from mcp_rls.database.drift import functions, pending, policies, roles, tables, triggers, wording
 from mcp_rls.database.drift.finding import Drift, Finding, Kind
 from mcp_rls.database.drift.reading import (
     Connection,
@@ -74,6 +74,7 @@ def _drifted(conn: Connection, look: Look, names: Renames) -> Iterator[Finding]:
         yield Finding(Kind.UNKNOWN, "manifest", words, remedy="`mcp-rls apply` takes note of them")
     else:
         yield from tables.told(look)
+        yield from roles.told(conn, look)
     yield from functions.told(look)
     yield from triggers.told(conn, look)
     changed = list(policies.changes(look))

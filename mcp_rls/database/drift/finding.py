@@ -39,6 +39,11 @@ class Finding:
         return f"{self.object}: {said}" + (f" ({self.place})" if self.place else "")
 
 
+def drifted(object_: str, effect: Effect, now: str, was: str, means: str, remedy: str = TAKES_NOTE) -> Finding:
+    """What is so by hand, of an object that is nowhere in the policy file."""
+    return Finding(Kind.DRIFT, object_, now, was, means, remedy, effect)
+
+
 @dataclass(frozen=True)
 class Drift:
     """All that was found, drift first."""

@@ -19,7 +19,7 @@ from mcp_rls.database.drift.reading import Facts, Look, Recorded, policy_name, t
 from mcp_rls.diagnostics import Diagnostic, Diagnostics
 from mcp_rls.effect import Effect, Said, limits, of_columns, of_function, of_policy, together
 from mcp_rls.plan import Thing
-from mcp_rls.state import Function, Policy, Privilege, State, Switches, Trigger
+from mcp_rls.state import Function, Grant, Policy, Privilege, State, Switches, Trigger
 
 _MADE = ("policy ", "function ", "trigger ")
 _OF_DROPPED = {"function": Effect.NEITHER, "trigger": Effect.OPENS}
@@ -38,6 +38,7 @@ def told(policies: PolicySet, catalog: Catalog, look: Look, drifted: set[str]) -
     yield from _objects(policies, look, desired)
     yield from _switches(look, applied, desired)
     yield from _privileges(look, applied, desired)
+    yield from _takers(look, desired)
 
 
 def _refused(error: Diagnostic, drifted: set[str]) -> Finding:
@@ -179,3 +180,12 @@ def _granted(privilege: Privilege, words: str, effect: Effect) -> Finding:
 
 def _said(privilege: Privilege) -> str:
     return privilege.privilege + (f" ({privilege.column})" if privilege.column else "")
+
+
+def _takers(look: Look, desired: State) -> Iterator[Finding]:
+    """Who would be let, or no longer let, take the role of a class; what such a role may use follows from its rules."""
+    applied = {Grant.named(o) for o in look.manifest if o.startswith("grant ")}
+    for grant in sorted(desired.grants ^ applied):
+        if grant.kind == "role":
+            no, effect = ("", Effect.OPENS) if grant in desired.grants else ("no longer ", Effect.CLOSES)
+            yield Finding(Kind.PENDING, f"role {grant.name}", f"{_APPLY} {no}let {grant.role} take it", effect=effect)

@@ -1,4 +1,4 @@
-"""What else decides who reaches a row and is not what was noted: tables, views, grants and roles."""
+"""What else decides who reaches a row and is not what was noted: tables, views and grants on them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain
 
-from mcp_rls.database.drift.finding import PUTS_BACK, TAKES_NOTE, Finding, Kind
+from mcp_rls.database.drift.finding import PUTS_BACK, TAKES_NOTE, Finding, drifted
 from mcp_rls.database.drift.reading import Facts, Look
 from mcp_rls.effect import Effect
 from mcp_rls.state import BLIND_PRIVILEGES
@@ -16,28 +16,21 @@ _ON_OFF = {True: "on", False: "off"}
 
 
 def told(look: Look) -> Iterator[Finding]:
-    """What there is to say of tables and roles."""
-    before = {**look.noted("table "), **look.noted("role ")}
-    for object_ in sorted(before.keys() | look.seen.keys()):
-        was, now = before.get(object_), look.seen.get(object_)
-        role = object_.startswith("role ")
+    """What there is to say of tables, and of views and the like."""
+    before, after = look.noted("table "), {o: facts for o, facts in look.seen.items() if o.startswith("table ")}
+    for object_ in sorted(before.keys() | after.keys()):
+        was, now = before.get(object_), after.get(object_)
         if was is None and now is not None:
             yield _new(look, object_, now)
         elif was is not None and now is None:
-            yield _gone(object_, was, role=role)
+            yield _gone(object_, was)
         elif was is not None and now is not None and was != now:
-            yield from _role(object_, was, now) if role else _table(look, object_, was, now)
+            yield from _table(look, object_, was, now)
 
 
-def _drift(object_: str, effect: Effect, now: str, was: str, means: str, remedy: str = TAKES_NOTE) -> Finding:
-    return Finding(Kind.DRIFT, object_, now, was, means, remedy, effect)
-
-
-def _gone(object_: str, was: Facts, *, role: bool) -> Finding:
-    if role:
-        return _drift(object_, Effect.CLOSES, "gone", "a role that tokens arrive as", "no token can arrive as it")
+def _gone(object_: str, was: Facts) -> Finding:
     means = "its policies and grants went with it; one made in its place has none of them"
-    return _drift(object_, Effect.CLOSES, "gone", f"a {KINDS[was['kind']]}", means)
+    return drifted(object_, Effect.CLOSES, "gone", f"a {KINDS[was['kind']]}", means)
 
 
 def _new(look: Look, object_: str, now: Facts) -> Finding:
@@ -52,7 +45,7 @@ def _new(look: Look, object_: str, now: Facts) -> Finding:
         if now["kind"] == "v" and now["security_invoker"]:
             effect = Effect.NEITHER
     remedy = "`mcp-rls apply` puts ceilings on it" if now["kind"] in "rp" else TAKES_NOTE
-    return _drift(object_, effect, said, "", means, remedy)
+    return drifted(object_, effect, said, "", means, remedy)
 
 
 def _unbound(facts: Facts) -> str:
@@ -85,7 +78,7 @@ def _table(look: Look, object_: str, was: Facts, now: Facts) -> Iterator[Finding
 
 def _replaced(object_: str, was: Facts, now: Facts) -> Finding:
     means = f"the policies of the old one are gone; who reaches it does so {_unbound(now)}"
-    return _drift(object_, Effect.OPENS, f"a {KINDS[now['kind']]}", f"a {KINDS[was['kind']]}", means)
+    return drifted(object_, Effect.OPENS, f"a {KINDS[now['kind']]}", f"a {KINDS[was['kind']]}", means)
 
 
 def _owner(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
@@ -93,7 +86,7 @@ def _owner(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
         means = "an owner can change its policies, and row security doesn't bind one unless it is FORCEd"
         if now["kind"] == "v" and not now["security_invoker"]:
             means = "it reads as its owner"
-        yield _drift(object_, Effect.OPENS, f"owned by {now['owner']}", f"owned by {was['owner']}", means)
+        yield drifted(object_, Effect.OPENS, f"owned by {now['owner']}", f"owned by {was['owner']}", means)
 
 
 def _switches(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
@@ -102,14 +95,14 @@ def _switches(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
         effect = Effect.OPENS if off else Effect.CLOSES
         means = "its policies bind nobody: clients reach every row that grants let them" if off else "policies bind"
         said, before = (f"row security {_ON_OFF[f['row_security']]}" for f in (now, was))
-        yield _drift(object_, effect, said, before, means, PUTS_BACK if off else TAKES_NOTE)
+        yield drifted(object_, effect, said, before, means, PUTS_BACK if off else TAKES_NOTE)
     if was["force"] != now["force"]:
         off = not now["force"]
         effect = Effect.OPENS if off else Effect.CLOSES
         means = f"row security {'no longer binds' if off else 'binds'} its owner, {now['owner']}"
         said, before = (f"FORCE {_ON_OFF[f['force']]}" for f in (now, was))
         remedy = "`mcp-rls apply` puts it back if the file asks for it, else takes note of it" if off else TAKES_NOTE
-        yield _drift(object_, effect, said, before, means, remedy)
+        yield drifted(object_, effect, said, before, means, remedy)
 
 
 def _invoker(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
@@ -117,7 +110,7 @@ def _invoker(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
         lost = was["security_invoker"]
         effect = Effect.OPENS if lost else Effect.CLOSES
         said, before = (f"{'with' if f['security_invoker'] else 'without'} security_invoker" for f in (now, was))
-        yield _drift(object_, effect, said, before, f"who reads it does so {_unbound(now)}")
+        yield drifted(object_, effect, said, before, f"who reads it does so {_unbound(now)}")
 
 
 def _parents(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
@@ -126,10 +119,10 @@ def _parents(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
         joined = set(now["parents"]) - set(was["parents"])
         effect = Effect.OPENS if joined else Effect.CLOSES
         means = "who reads its rows through a parent is bound by the parent's ceilings alone"
-        yield _drift(object_, effect, after, before, means)
+        yield drifted(object_, effect, after, before, means)
 
 
-# --- grants and roles -------------------------------------------------------------------------------------------------
+# --- grants ----------------------------------------------------------------------------------------------
 
 
 def _grants(look: Look, object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
@@ -139,13 +132,13 @@ def _grants(look: Look, object_: str, was: Facts, now: Facts) -> Iterator[Findin
         seen = sorted(set(privileges) - set(blind))
         if blind:
             means, remedy = "row security can't narrow that", "`mcp-rls apply` revokes it"
-            yield _drift(object_, Effect.OPENS, f"{role} has {', '.join(blind)}", "not granted", means, remedy)
+            yield drifted(object_, Effect.OPENS, f"{role} has {', '.join(blind)}", "not granted", means, remedy)
         if seen:
             said = f"{role} has {', '.join(seen)}"
-            yield _drift(object_, Effect.OPENS, said, "not granted", f"clients may use it {_below(now)}")
+            yield drifted(object_, Effect.OPENS, said, "not granted", f"clients may use it {_below(now)}")
     for role, privileges in _by_role(look, was["grants"].keys() - now["grants"].keys()):
         said = f"{role} lost {', '.join(privileges)}"
-        yield _drift(object_, Effect.CLOSES, said, "granted", "people and clients may do less")
+        yield drifted(object_, Effect.CLOSES, said, "granted", "people and clients may do less")
 
 
 def _below(facts: Facts) -> str:
@@ -160,20 +153,3 @@ def _by_role(look: Look, grants: set[str]) -> list[tuple[str, list[str]]]:
         role, privilege, column = look.grant(said)
         found[role].append(f"{privilege} ({column})" if column else privilege)
     return sorted(found.items())
-
-
-def _role(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
-    for key, name in (("superuser", "SUPERUSER"), ("bypassrls", "BYPASSRLS")):
-        if was[key] != now[key]:
-            effect = Effect.OPENS if now[key] else Effect.CLOSES
-            means = "row security doesn't bind it: every token reaches every row" if now[key] else "policies bind it"
-            said, before = (name if f[key] else f"not {name}" for f in (now, was))
-            remedy = "`mcp-rls apply` refuses until that is undone" if now[key] else TAKES_NOTE
-            yield _drift(object_, effect, said, before, means, remedy)
-    joined, left = (sorted(set(a["member_of"]) - set(b["member_of"])) for a, b in ((now, was), (was, now)))
-    if joined:
-        means = "tokens have its grants, and the policies TO it"
-        yield _drift(object_, Effect.OPENS, f"a member of {', '.join(joined)}", "not a member", means)
-    if left:
-        means = "tokens lose its grants, and the policies TO it, its ceilings too"
-        yield _drift(object_, Effect.OPENS, f"no member of {', '.join(left)}", "a member", means)

@@ -268,7 +268,7 @@ WITH_FILE = (
       "support-tables-hidden-from-owner table public.apps", "support-tables-hidden-from-owner table public.grants",
       "unbound-role role lint_new_blind"),
     P("row security off", "alter table tickets disable row level security",
-      "as-before-open table public.tickets", "policies-without-row-security table public.tickets"),
+      "policies-without-row-security table public.tickets"),
     P("a ceiling that was dropped", 'drop policy "mcp_rls: tickets select" on tickets',
       "ceiling-missing table public.tickets"),
     P("a partition of later", "create table events_2 partition of events for values from (2) to (3);"
