@@ -43,7 +43,7 @@ def test_yaml_examples_are_the_help_desks_own():
 
 def test_the_sql_examples_are_what_is_emitted(tmp_path: Path):
     """To the character."""
-    shared, own = blocks("sql")
+    shared, own, *_ = blocks("sql")
     assert shared.strip() in CliRunner().invoke(main, ["compile", str(HELP_DESK / "policies.yaml")]).stdout
     notes = tmp_path / "policies.yaml"
     notes.write_text(CLASS_ROLES, encoding="utf-8")

@@ -23,11 +23,11 @@ def setting(name: str) -> str:
     return f"current_setting({sql.literal(f'{SCHEMA}.{name}')}, true)"
 
 
-def value(policies: PolicySet, name: str, type_: str, *, unsure: bool) -> str:
-    """SQL for a token's value. In a class role there may be no ceiling that asks whether the claims still hold."""
+def value(policies: PolicySet, name: str, type_: str, *, sure: bool) -> str:
+    """SQL for a token's value; `sure`: NULL if the claims are others by now, which else a ceiling asks."""
     text = f"nullif({setting(name)}, '')"
     typed = text if type_ == "text" else f"{text}::{type_}"
-    return typed if unsure or not policies.class_roles else f"case when {_still_true(policies)} then {typed} end"
+    return f"case when {_still_true(policies)} then {typed} end" if sure else typed
 
 
 @dataclass(frozen=True)

@@ -62,25 +62,27 @@ def set_value(policies: PolicySet, name: str, *, wrapped: bool = True) -> str:
     return f"(select {call})::{set_type(policies.sets[name])}[]" if wrapped else call
 
 
-def token_setting(policies: PolicySet, node: e.Token) -> str:
-    """What gives a token's value where a session has resolved."""
+def token_setting(policies: PolicySet, node: e.Token, *, sure: bool) -> str:
+    """What gives a token's value where a session has resolved. In a class role there may be no ceiling with a gate."""
     types = {"person": policies.identity.person.type, "client": "text"}
     types |= {name: claim.type for name, claim in policies.claims.items()}
-    return carried.value(policies, setting_name(node.name), types[node.name], unsure=node.unsure)
+    sure = sure or (bool(policies.class_roles) and not node.unsure)
+    return carried.value(policies, setting_name(node.name), types[node.name], sure=sure)
 
 
-def renderer(policies: PolicySet, *, wrapped: bool = True, in_policy: bool = False) -> h.Renderer:
+def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = False, sure: bool = False) -> h.Renderer:
     """What `expression.render` needs to spell token values and sets.
 
-    Wrapped in a sub-select they are evaluated once a statement, bare once a row. `in_policy`: in no function of ours.
+    Wrapped in a sub-select they are evaluated once a statement, bare once a row. `resolving`: as the token says, also
+    where a session resolves it. `sure`: where that counts, checked by itself.
     """
-    resolved = in_policy and policies.resolved
+    resolved = policies.resolved and not resolving
     calls = token_calls(policies)
 
     def spell(node: e.Token | e.SetValues) -> str:
         if isinstance(node, e.SetValues):
             return set_value(policies, node.name, wrapped=wrapped)
-        found = token_setting(policies, node) if resolved else calls[node.name]
+        found = token_setting(policies, node, sure=sure) if resolved else calls[node.name]
         return f"(select {found})" if wrapped else found
 
     return spell
@@ -135,7 +137,7 @@ def client_text(policies: PolicySet) -> str:
 
 def named_set(policies: PolicySet, definition: NamedSet, parts: tuple[str | e.Expr, ...], place: str) -> Function:
     """mcp_rls.set_<name>(): the set's values, NULLs dropped, read past row security by the function's owner."""
-    spell = renderer(policies)
+    spell = renderer(policies, sure=True)
     query = "".join(part if isinstance(part, str) else e.render(part, spell) for part in parts)
     body = f"""
 #variable_conflict use_column

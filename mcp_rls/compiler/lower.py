@@ -119,7 +119,7 @@ def _unwanted(roles: tuple[str, ...], table: ResolvedTable | None, privilege: Pr
 def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int, asked: Gate) -> Iterable[Function]:
     """Those that are the same everywhere, and of the others those that some policy or set calls."""
     policies = resolved.policies
-    spell = claims.renderer(policies)
+    spell = claims.renderer(policies, resolving=True)
 
     def where(name: str, expr: e.Expr) -> str:
         return e.render(expr, spell, "g." if name == "consent" else "r.")
@@ -139,14 +139,15 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int, ask
         *sets,
     ]
     written = " ".join(f"{p.using} {p.check}" for p in made)
+    written += " ".join(s.definition for s in sets)
     made_ready = [_resolve(policies, written, asked)] if policies.resolved else []
-    text = " ".join([written, *(f.definition for f in (*sets, gate, *made_ready))])
+    text = " ".join([written, *(f.definition for f in (gate, *made_ready))])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
     return [*ledger.STATIC, gate, *called, *made_ready]
 
 
 def _resolve(policies: PolicySet, written: str, asked: Gate) -> Function:
-    """mcp_rls.resolve, with what these policies read."""
+    """mcp_rls.resolve, with what policies and sets read."""
     calls = {claims.setting_name(name): call for name, call in claims.token_calls(policies).items()}
     return resolve(asked, {name: call for name, call in calls.items() if setting(name) in written})
 
@@ -331,7 +332,7 @@ def _case(
 ) -> str:
     """The ceiling's expression: true for a `direct` session, the open case's condition for a client, else false."""
     wrapped = not table.self_reading
-    spell = claims.renderer(resolved.policies, wrapped=wrapped, in_policy=True)
+    spell = claims.renderer(resolved.policies, wrapped=wrapped)
     numbers = [*([gates.DIRECT] if direct else []), *range(1, len(conditions) + 1)]
     if numbers and all(c == e.TRUE for c in conditions):
         call = gate.among(rules, numbers)  # nothing is left to be asked of each row
@@ -379,5 +380,5 @@ def _check(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None
     """WITH CHECK is evaluated on the row as it stands: the planner has no part in it, so nothing is to be hardened."""
     if expr is None:
         return None
-    spell = claims.renderer(resolved.policies, wrapped=not table.self_reading, in_policy=True)
+    spell = claims.renderer(resolved.policies, wrapped=not table.self_reading)
     return e.render(expr, spell)

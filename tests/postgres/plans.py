@@ -19,6 +19,7 @@ from mcp_rls.resources import bundled
 from tests.postgres.scratch import Scratch
 from tests.postgres.test_class_roles import for_everybody
 
+WAYS = {"shared roles": "", "class roles": "class_roles", "resolved": "resolved"}
 TEMPLATES = sorted(path.parent.name for path in bundled("policy_templates").glob("*/policies.yaml"))
 # Keys that stand in the way of rows that are written several times, or of their being deleted.
 _NO_KEYS = """
@@ -82,21 +83,20 @@ def _nodes(node: dict[str, Any], *, inside: bool) -> Iterator[tuple[dict[str, An
 
 
 @contextmanager
-def template(
-    name: str, scratch: Scratch, fill: str = "", *, keys: bool = True, class_roles: bool = False
-) -> Iterator[Runner]:
+def template(name: str, scratch: Scratch, fill: str = "", way: str = "", *, keys: bool = True) -> Iterator[Runner]:
     """Yields a runner on a template's database with its fixtures, and further rows that `fill` makes.
 
-    `class_roles`: each class has a role of its own, and the app's policies are for everybody.
+    `way`: a key that is true in the policy file. With class_roles the app's policies are for everybody.
     """
     folder = bundled("policy_templates") / name
     text, schema = ((folder / file).read_text(encoding="utf-8") for file in ("policies.yaml", "schema.sql"))
-    if class_roles:
-        text = re.sub(r"^roles: ", "class_roles: true\nroles: ", text, flags=re.MULTILINE)
+    if way:
+        text = re.sub(r"^roles: ", f"{way}: true\nroles: ", text, flags=re.MULTILINE)
+    if way == "class_roles":
         schema = for_everybody(schema)
     policies, _ = read_policies("policies.yaml", text)
     assert policies is not None
-    assert bool(policies.class_roles) == class_roles
+    assert (bool(policies.class_roles), policies.resolved) == (way == "class_roles", way == "resolved")
     suite, _ = load_suite(folder / "cases.yaml", policies)
     assert suite is not None
     scratch.run(schema)

@@ -12,7 +12,7 @@ from mcp_rls.diagnostics import Severity
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, key_of, lints
 from mcp_rls.resources import bundled
-from tests.postgres.plans import template
+from tests.postgres.plans import WAYS, template
 from tests.postgres.scratch import Scratch
 
 pytestmark = pytest.mark.postgres
@@ -44,11 +44,11 @@ def found(scratch: Scratch) -> set[str]:
     return {key_of(lint, each) for lint in serious for each in lint.find(world)}
 
 
-@pytest.mark.parametrize("class_roles", [False, True], ids=["shared", "class roles"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_what_we_emit_is_clean(name: str, class_roles: bool, scratch: Scratch) -> None:
+def test_what_we_emit_is_clean(name: str, way: str, scratch: Scratch) -> None:
     """No error and no warning comes with it, but for what is argued; the app's own policies are there before."""
-    with template(name, scratch, class_roles=class_roles):
+    with template(name, scratch, way=way):
         theirs = found(scratch)
     by_hand(scratch)
     assert sorted(found(scratch) - theirs) == sorted(ARGUED.get(name, ()))

@@ -1,0 +1,210 @@
+"""Claims resolved once a transaction: the same verdicts, and nothing for a session that hasn't resolved its own."""
+
+# ruff: noqa: E501 - SQL and policies read better unbroken
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_rls.compiler.policy import load_policies
+from mcp_rls.database.apply import install
+from mcp_rls.harness.hostile import run_hostile
+from mcp_rls.harness.matrix.result import Verdict
+from mcp_rls.harness.matrix.run import Options, run_matrix
+from mcp_rls.harness.run import run_suite
+from mcp_rls.harness.suite import load_suite
+from mcp_rls.resources import bundled
+from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, document, helper, scratch_on
+from tests.postgres.test_class_roles import TEMPLATES, for_everybody
+from tests.test_readme import blocks
+
+pytestmark = pytest.mark.postgres
+
+HEAD = """
+mcp_rls: 1
+platform: postgres
+schemas: [public]
+roles: [authenticated, anon]
+anonymous: [anon]
+resolved: true
+classes: {helper: {match: {ids: [helper]}}}
+scopes: {"n:r": {text: Read}}
+"""
+OWN = '{allow: [select, insert, update, delete], rows: "owner = token.person"}'
+RULES = f"""
+tables:
+  public.notes:
+    people: [{OWN}]
+    clients: [{{who: helper, allow: select, rows: "status = 'open'"}}]
+"""
+CLAIMS = "set_config('request.jwt.claims', '{}', true)"
+
+
+*_, CALL, WRAPPER = blocks("sql")  # of the README
+
+
+def ask(scratch: Scratch, *calls: str, query: str = "select id from notes order by id") -> list[Any]:
+    """What a session is shown that has made these calls in one statement, one after the other."""
+    with scratch.connection.transaction(force_rollback=True):
+        scratch.connection.execute(f"select {', '.join(calls)}".encode())
+        return [row[0] for row in scratch.connection.execute(query.encode()).fetchall()]
+
+
+def claims(given: Any) -> str:
+    return CLAIMS.format(document(given).replace("'", "''"))
+
+
+def acts(role: str = "authenticated") -> str:
+    return f"set_config('role', '{role}', true)"
+
+
+def resolves(role: str = "authenticated") -> str:
+    return f"mcp_rls.resolve('{role}')"
+
+
+@pytest.mark.parametrize("class_roles", [False, True], ids=["shared roles", "class roles"])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_templates_say_the_same(name: str, class_roles: bool, server: Any, tmp_path: Path) -> None:
+    """Every case of a template passes, and what tokens may do is what the file's words say, odd tokens included."""
+    folder = bundled("policy_templates") / name
+    more = r"\1\nresolved: true" + "\nclass_roles: true" * class_roles
+    text = re.sub(r"^(roles: .*)$", more, (folder / "policies.yaml").read_text(), flags=re.MULTILINE)
+    (tmp_path / "p.yaml").write_text(text)
+    ours, _ = load_policies(tmp_path / "p.yaml")
+    assert ours is not None
+    assert (ours.resolved, bool(ours.class_roles)) == (True, class_roles)
+    suite, _ = load_suite(folder / "cases.yaml", ours)
+    assert suite is not None
+    with scratch_on(server) as scratch:
+        schema = (folder / "schema.sql").read_text()
+        scratch.run(for_everybody(schema) if class_roles else schema)
+        install(scratch.connection, ours)
+        result = run_suite(scratch.connection, ours, suite)
+        assert result.exit_code == 0, [f.message for f in result.failures[:3]]
+        matrix = run_matrix(scratch.connection, ours, Options(full=True))
+        assert not matrix.findings
+        assert {Verdict.ALLOWED, Verdict.DENIED} <= {c.verdict for c in matrix.cells}
+        hostile = run_hostile(scratch.connection, ours, suite)
+        assert hostile.variants > 100
+        assert not hostile.findings
+
+
+def test_a_session_that_has_not_resolved_is_closed(scratch: Scratch) -> None:
+    """Be it a client's or its person's own; the same claims, resolved, show the rows."""
+    scratch.run(NOTES)
+    scratch.install(HEAD + RULES)
+    for given, rows in ((ann(), [1, 2]), (helper(), [1])):
+        assert ask(scratch, claims(given), acts()) == []
+        assert ask(scratch, claims(given), resolves(), acts()) == rows
+
+
+def test_the_call_that_the_readme_shows(scratch: Scratch) -> None:
+    """Claims, resolving and the role in one statement, with the claims as its parameter."""
+    scratch.run(NOTES)
+    scratch.install(HEAD + RULES)
+    with scratch.connection.transaction(force_rollback=True):
+        scratch.connection.execute(CALL.replace("$1", "%s").encode(), (document(helper()),))
+        assert scratch.connection.execute("select id from notes").fetchall() == [(1,)]
+
+
+def test_other_claims_close_what_was_resolved(scratch: Scratch) -> None:
+    """Claims that change after resolving give nothing, neither their own person's rows nor the first one's."""
+    scratch.run(NOTES)
+    scratch.install(HEAD + RULES)
+    bob = {"sub": BOB, "client_id": "helper"}
+    assert ask(scratch, claims(bob), resolves(), acts()) == [3]
+    assert ask(scratch, claims(helper()), resolves(), claims(bob), acts()) == []
+    assert ask(scratch, claims(helper()), resolves(), claims(bob), resolves(), acts()) == [3]
+    assert ask(scratch, claims(ann()), resolves(), claims(None), acts()) == []
+
+
+def test_other_claims_close_what_a_class_role_may(scratch: Scratch) -> None:
+    """Where its role is all that a ceiling asks for, a rule that names the person still tells stale claims."""
+    scratch.run(NOTES)
+    head = HEAD.replace("resolved: true", "resolved: true\nclass_roles: true").replace("helper:", "settled:")
+    scratch.install(head + RULES.replace("helper", "settled"))
+    bob = {"sub": BOB, "client_id": "helper"}
+    role = acts("mcp_settled")
+    assert ask(scratch, claims(helper()), resolves("mcp_settled"), role) == [1]
+    assert ask(scratch, claims(helper()), resolves("mcp_settled"), claims(bob), role) == []
+    assert ask(scratch, claims(bob), role) == []
+
+
+def test_nothing_outlives_the_transaction(scratch: Scratch) -> None:
+    """The next transaction on the connection has to resolve again, its claims set or not."""
+    scratch.run(NOTES)
+    scratch.install(HEAD + RULES)
+    assert ask(scratch, claims(helper()), resolves(), acts()) == [1]
+    with scratch.connection.transaction():
+        scratch.connection.execute(f"select {claims(helper())}, {resolves()}".encode())
+    assert ask(scratch, acts()) == []
+    assert ask(scratch, claims(helper()), acts()) == []
+    assert ask(scratch, claims(helper()), resolves(), acts()) == [1]
+
+
+def test_nobody_passes_in_the_role_that_was_resolved_for(scratch: Scratch) -> None:
+    """Without claims the anonymous role is left to the people's rules; what was resolved for it counts in no other."""
+    scratch.run(NOTES + "; grant select on notes to anon; create table public.news (id integer); insert into news values (1);"
+                " alter table news enable row level security; create policy all_of_it on news using (true);"
+                " grant select on news to anon, authenticated")  # fmt: skip
+    scratch.install(HEAD + RULES + "  public.news: {clients: none}\n")
+    news = "select id from news"
+    for given in (None, "{}"):
+        assert ask(scratch, claims(given), resolves("anon"), acts("anon"), query=news) == [1]
+        assert ask(scratch, claims(given), resolves("anon"), acts(), query=news) == []
+        assert ask(scratch, claims(given), resolves(), acts(), query=news) == []
+        assert ask(scratch, claims(given), acts("anon"), query=news) == []
+    assert ask(scratch, claims(ann()), resolves(), acts(), query=news) == [1]
+
+
+def test_a_revoked_consent_counts_from_the_next_transaction(scratch: Scratch) -> None:
+    """What tables say of a client is asked when it resolves."""
+    scratch.run(NOTES + f"; create table public.grants (person uuid, client text, live boolean);"
+                f" insert into grants values ('{ANN}', 'helper', true)")  # fmt: skip
+    consent = 'consent: {table: public.grants, columns: {person: person, client: client}, where: "live"}\n'
+    head = HEAD.replace("{match: {ids: [helper]}}", "{match: {ids: [helper]}, consent: required}")
+    scratch.install(head + consent + RULES + "  public.grants: {clients: none}\n")
+    assert ask(scratch, claims(helper()), resolves(), acts()) == [1]
+    scratch.run("update grants set live = false")
+    assert ask(scratch, claims(helper()), resolves(), acts()) == []
+
+
+def test_a_token_role_resolves_through_a_function_of_the_apps(scratch: Scratch) -> None:
+    """PostgREST calls one as the token's role, which has no way into the schema mcp_rls and needs none."""
+    scratch.run(NOTES)
+    scratch.install(HEAD + RULES)
+    scratch.run(WRAPPER + "; grant execute on function public.pre_request() to authenticated")
+    assert ask(scratch, claims(helper()), acts(), "public.pre_request()") == [1]
+    assert ask(scratch, claims(ann()), acts(), "public.pre_request()") == [1, 2]
+    assert str(scratch.ask(helper(), f"select {resolves()}")).startswith("42501 permission denied for schema mcp_rls")
+
+
+def test_a_file_that_turns_to_it_and_back(scratch: Scratch) -> None:
+    """The plan says it all: afterwards nothing is left to do, and the function comes and goes with the key."""
+    scratch.run(NOTES)
+    plain = HEAD.replace("resolved: true\n", "")
+    there = "select to_regprocedure('mcp_rls.resolve(name)') is not null"
+    for text, resolved in ((plain, False), (HEAD, True), (plain, False)):
+        scratch.install(text + RULES)
+        assert scratch.value(there) is resolved
+        assert scratch.left(text + RULES) == []
+        assert scratch.sees(helper()) == [1]
+
+
+def test_many_constants_of_one_shape(scratch: Scratch) -> None:
+    """Conditions that differ in constants alone are picked by what was resolved."""
+    scratch.run(NOTES)
+    classes = ", ".join(f"c{n}: {{match: {{ids: [client-{n}]}}}}" for n in range(12))
+    rules = ", ".join(f'{{who: c{n}, allow: select, rows: "id = {n}"}}' for n in range(12))
+    head = HEAD.replace("classes: {helper: {match: {ids: [helper]}}}", f"classes: {{{classes}}}")
+    scratch.install(f"{head}tables:\n  public.notes: {{people: [{OWN}], clients: [{rules}]}}\n")
+    text = scratch.value("select pg_get_expr(polqual, polrelid) from pg_policy where polname = 'mcp_rls: notes select'")
+    assert "ARRAY[" in text
+    for number, rows in ((1, [1]), (2, [2]), (3, [])):
+        given = {"sub": ANN, "client_id": f"client-{number}"}
+        assert ask(scratch, claims(given), resolves(), acts()) == rows
+        assert ask(scratch, claims(given), acts()) == []
