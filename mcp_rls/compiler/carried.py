@@ -17,6 +17,8 @@ from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.shapes import GateRules
 from mcp_rls.state import SCHEMA, Function
 
+RESOLVE = f"{SCHEMA}.resolve(name)"  # its signature
+
 
 def setting(name: str) -> str:
     """SQL for what a setting holds; NULL or '' when this transaction hasn't resolved."""
@@ -27,7 +29,7 @@ def value(policies: PolicySet, name: str, type_: str, *, sure: bool) -> str:
     """SQL for a token's value; `sure`: NULL if the claims are others by now, which else a ceiling asks."""
     text = f"nullif({setting(name)}, '')"
     typed = text if type_ == "text" else f"{text}::{type_}"
-    return f"case when {_still_true(policies)} then {typed} end" if sure else typed
+    return f"case when {_same_claims(policies)} then {typed} end" if sure else typed
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,24 @@ class Gate:
         return f"({self.case(rules)})" if self.policies.resolved else self.case(rules)
 
 
-def _still_true(policies: PolicySet) -> str:
-    """Whether the session's claims are those that were resolved. Its role decides only what nobody may see."""
+def _same_claims(policies: PolicySet) -> str:
+    """Whether the session's claims are those that were resolved; none are the same as none."""
     claims = "current_setting('request.jwt.claims', true)"
-    if not policies.anonymous:
-        return f"{setting('claims')} = {claims}"
-    return f"{setting('claims')} = coalesce({claims}, '') and {setting('role')} = current_user"
+    now = f"coalesce({claims}, '')" if policies.anonymous else claims
+    return f"{setting('claims')} = {now}"
+
+
+def _still_true(policies: PolicySet) -> str:
+    """Whether what was resolved still says which case is open: in another role nobody may see something else."""
+    role = f" and {setting('role')} = current_user" if policies.anonymous else ""
+    return _same_claims(policies) + role
 
 
 def resolve(gate: Gate, values: dict[str, str]) -> Function:
     """mcp_rls.resolve(acting): the session's claims become settings of the transaction, for a role that it will act as.
 
-    `values`: what policies read, by setting, and the call that gives it. Whoever calls it learns what its own claims
-    say, and changes no more than it could by SET: anybody may.
+    `values`: all that the token says, by setting, and the call that gives it. Whoever calls it learns what its own
+    claims say, and changes no more than it could by SET: anybody may.
     """
     texts = {
         "claims": "current_setting('request.jwt.claims', true)",

@@ -16,8 +16,8 @@ from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler import claims, class_roles, guard, ledger, meaning
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
-from mcp_rls.compiler.carried import Gate, resolve, setting
-from mcp_rls.compiler.model import COMMANDS, Command, PolicySet
+from mcp_rls.compiler.carried import Gate, resolve
+from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
 from mcp_rls.compiler.shapes import Case, GateRules, merged
 from mcp_rls.state import (
@@ -37,13 +37,16 @@ Entry = tuple[int, frozenset[str]]  # the case that these scopes open
 CaseOf = Callable[[list[ResolvedRule], list[ResolvedRule]], Case | None]
 
 
-def lower(resolved: ResolvedPolicies, actual: State) -> State:
-    """The state wanted, given the actual one (for what stays as it is: switches, grants, `as before` policies)."""
+def lower(resolved: ResolvedPolicies, actual: State, gate: Gate | None = None) -> State:
+    """The state wanted, given the actual one (for what stays as it is: switches, grants, `as before` policies).
+
+    `gate`: one that has been asked before; a session then resolves the answers to that, too.
+    """
     made: list[Policy] = []
     triggers: list[Trigger] = []
     switches: dict[TableName, Switches] = {}
     entries = 0  # the most that one class has in one ceiling
-    gate = Gate(resolved.policies)
+    gate = gate or Gate(resolved.policies)
     for table in resolved.tables:
         before = actual.switches.get(table.table, Switches(table.table, False, False))
         switches[table.table] = Switches(table.table, True, before.force or table.force)
@@ -139,17 +142,11 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int, ask
         *sets,
     ]
     written = " ".join(f"{p.using} {p.check}" for p in made)
-    written += " ".join(s.definition for s in sets)
-    made_ready = [_resolve(policies, written, asked)] if policies.resolved else []
-    text = " ".join([written, *(f.definition for f in (gate, *made_ready))])
+    values = {claims.setting_name(name): call for name, call in claims.token_calls(policies).items()}
+    resolving = [resolve(asked, values)] if policies.resolved else []
+    text = " ".join([written, *(f.definition for f in (*sets, gate, *resolving))])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
-    return [*ledger.STATIC, gate, *called, *made_ready]
-
-
-def _resolve(policies: PolicySet, written: str, asked: Gate) -> Function:
-    """mcp_rls.resolve, with what policies and sets read."""
-    calls = {claims.setting_name(name): call for name, call in claims.token_calls(policies).items()}
-    return resolve(asked, {name: call for name, call in calls.items() if setting(name) in written})
+    return [*ledger.STATIC, gate, *called, *resolving]
 
 
 def _guards(resolved: ResolvedPolicies, triggers: list[Trigger]) -> Iterable[Function]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from mcp_rls.compiler.policy import load_policies
+from mcp_rls.compiler.policy import load_policies, read_policies
 from mcp_rls.database.apply import install
 from mcp_rls.harness.hostile import run_hostile
 from mcp_rls.harness.matrix.result import Verdict
 from mcp_rls.harness.matrix.run import Options, run_matrix
+from mcp_rls.harness.mutation.score import Fate, mutation_score
 from mcp_rls.harness.run import run_suite
 from mcp_rls.harness.suite import load_suite
 from mcp_rls.resources import bundled
@@ -208,3 +209,23 @@ def test_many_constants_of_one_shape(scratch: Scratch) -> None:
         given = {"sub": ANN, "client_id": f"client-{number}"}
         assert ask(scratch, claims(given), resolves(), acts()) == rows
         assert ask(scratch, claims(given), acts()) == []
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_mutants_have_the_same_fate(name: str, server: Any) -> None:
+    """What is wrong in a policy shows in what sessions resolve, and nothing but that."""
+    folder = bundled("policy_templates") / name
+    fates = {}
+    for way in ("", "resolved: true"):
+        text = re.sub(r"^(roles: .*)$", rf"\1\n{way}", (folder / "policies.yaml").read_text(), flags=re.MULTILINE)
+        policies, _ = read_policies("policies.yaml", text)
+        assert policies is not None
+        suite, _ = load_suite(folder / "cases.yaml", policies)
+        assert suite is not None
+        with scratch_on(server) as scratch:
+            scratch.run((folder / "schema.sql").read_text())
+            install(scratch.connection, policies)
+            score = mutation_score(scratch.connection, policies, suite, search=False)
+        fates[bool(way)] = {(t.mutant.kind, t.mutant.sentence): t.fate for t in score.trials}
+    assert {key: fates[True].get(key) for key in fates[False]} == fates[False]
+    assert Fate.KILLED in fates[True].values()

@@ -14,6 +14,7 @@ from itertools import count
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, Table, TableName
 from mcp_rls.compiler import expression as e
+from mcp_rls.compiler.carried import RESOLVE, Gate
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import COMMANDS, Command, Condition, Rule, TableRules
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedRule, ResolvedTable
@@ -59,16 +60,24 @@ def make_twins(resolved: ResolvedPolicies, actual: State) -> Twins:
     made = _Maker(resolved)
     tables = tuple(made.table(t) for t in resolved.tables)
     where = dict(made.where())
-    readers = lower(replace(resolved, tables=tuple(t for t, _ in tables), where=where), actual)
-    writers = lower(replace(resolved, tables=tuple(t for _, t in tables), where=where), actual)
+    asked = Gate(resolved.policies)
+    readers = lower(replace(resolved, tables=tuple(t for t, _ in tables), where=where), actual, asked)
+    writers = lower(replace(resolved, tables=tuple(t for _, t in tables), where=where), actual, asked)
     policies = [p for p in readers.policies.values() if p.permissive or p.command not in ("update", "delete")]
     policies += [p for p in writers.policies.values() if not p.permissive and p.command in ("update", "delete")]
     altered = [sql.alter_policy(made.policy(p)) for p in policies if not p.is_as_before]
     # both decide alike; the one that looks at more entries of a ceiling's rules serves both
     gate = max((s.functions[_GATE].definition for s in (readers, writers)), key=len)
+    resolving = [writers.functions[RESOLVE].definition] if resolved.policies.resolved else []
     numbers = made.next() - 1
     return Twins(
-        resolved, (gate, *altered), tuple(made.rules), made.wheres, made.asked(False), made.asked(True), numbers
+        resolved,
+        (gate, *resolving, *altered),
+        tuple(made.rules),
+        made.wheres,
+        made.asked(False),
+        made.asked(True),
+        numbers,
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler import expression as e
+from mcp_rls.compiler.carried import Gate
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import COMMANDS, Command, PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedTable
+from mcp_rls.compiler.shapes import GateRules
 from mcp_rls.database.apply import prepare
 from mcp_rls.diagnostics import Span
 from mcp_rls.harness.check import covered_tables
@@ -47,6 +50,13 @@ class Original:
         assert self.resolved.catalog is not None, "a server was asked"
         return self.resolved.catalog
 
+    @cached_property
+    def _asked(self) -> Mapping[str, GateRules]:
+        """What its policies ask of a session that has resolved."""
+        gate = Gate(self.policies)
+        lower(self.resolved, self.actual, gate)
+        return gate.asked
+
     # --- other states
 
     def lowered(self, resolved: ResolvedPolicies) -> tuple[str, ...]:
@@ -62,7 +72,7 @@ class Original:
         Other policies still call the same functions: the gate is written anew only where it must look at more entries.
         """
         tables = tuple(table if t.table == table.table else t for t in self.resolved.tables)
-        state = lower(replace(self.resolved, tables=tables), self.actual)
+        state = lower(replace(self.resolved, tables=tables), self.actual, Gate(self.policies, dict(self._asked)))
         known = self.state.functions
         needed = [
             f for k, f in state.functions.items() if k not in known or len(f.definition) > len(known[k].definition)
