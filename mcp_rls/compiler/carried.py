@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 
 from mcp_rls import sql
 from mcp_rls.compiler import helpers as h
-from mcp_rls.compiler.meaning import of_value
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.shapes import GateRules
-from mcp_rls.state import SCHEMA, Function
+from mcp_rls.state import SCHEMA
 
 RESOLVE = f"{SCHEMA}.resolve(name)"  # its signature
 
@@ -45,7 +44,8 @@ class Gate:
             return f"{SCHEMA}.gate(current_user, {sql.literal(h.json_text(rules))}::jsonb)"
         name = f"open_{hashlib.sha256(h.json_text(rules).encode()).hexdigest()[:16]}"
         self.asked[name] = rules
-        return f"case when {_still_true(self.policies)} then {setting(name)} end"
+        # the one is set for who passes every ceiling, the other for who passes these
+        return f"case when {_still_true(self.policies)} then concat({setting('open')}, {setting(name)}) end"
 
     def number(self, rules: GateRules) -> str:
         """The same as an integer in either way, NULL for a session that hasn't resolved."""
@@ -76,41 +76,3 @@ def _still_true(policies: PolicySet) -> str:
     """Whether what was resolved still says which case is open: in another role nobody may see something else."""
     role = f" and {setting('role')} = current_user" if policies.anonymous else ""
     return _same_claims(policies) + role
-
-
-def resolve(gate: Gate, values: dict[str, str]) -> Function:
-    """mcp_rls.resolve(acting): the session's claims become settings of the transaction, for a role that it will act as.
-
-    `values`: all that the token says, by setting, and the call that gives it. Whoever calls it learns what its own
-    claims say, and changes no more than it could by SET: anybody may.
-    """
-    texts = {
-        "claims": "current_setting('request.jwt.claims', true)",
-        "role": "acting::text",
-        **{name: f"{call}::text" for name, call in values.items()},
-    }
-    for name, rules in sorted(gate.asked.items()):
-        texts[name] = f"{SCHEMA}.gate(acting, {sql.literal(h.json_text(rules))}::jsonb)::text"
-    calls = ",\n    ".join(
-        f"set_config({sql.literal(f'{SCHEMA}.{name}')}, coalesce({text}, ''), true)" for name, text in texts.items()
-    )
-    body = f"""
-declare
-  v_made text[];
-begin
-  v_made := array[
-    {calls}
-  ];
-end
-"""
-    return h.function(
-        "resolve",
-        "acting name",
-        "void",
-        body,
-        arguments="name",
-        volatility="volatile",
-        parallel="unsafe",
-        execute=("public",),
-        meaning=of_value("the settings that policies read"),
-    )

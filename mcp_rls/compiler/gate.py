@@ -43,28 +43,13 @@ class Decision:
 def gate(decision: Decision) -> Function:
     """mcp_rls.gate(acting, rules): -1 for a direct session, 0 for closed, else the number of the open case."""
     policies = decision.policies
-    parts = [
-        # in a query a bare name is a column; what is ours is said with its block's name
-        "\n#variable_conflict use_column\n<<ours>>",
-        _declarations(policies),
-        "begin",
-        _read(policies),
-        f"  v_client := {client_text(policies)};",
-        _without_client(policies),
-        "  else",
-        _class(decision),
-        _consent(decision),
-        _token_scopes(policies),
-        _choose(decision),
-        "  end if;",
-        "  return v_case;",
-        "end\n",
-    ]
+    parts = [DECLARED, declarations(policies), "begin", *recognised(decision), choose(decision), "  end if;"]
+    parts += ["  return v_case;", "end\n"]
     return h.function(
         "gate",
         "acting name, rules jsonb",
         "integer",
-        "\n".join(part for part in parts if part),
+        "\n".join(parts),
         arguments="name, jsonb",
         execute=policies.acting,
         settings=h.AUTHOR_SETTINGS if decision.raw else "",
@@ -72,7 +57,30 @@ def gate(decision: Decision) -> Function:
     )
 
 
-def _declarations(policies: PolicySet) -> str:
+# in a query a bare name is a column; what is ours is said with its block's name
+DECLARED = "\n#variable_conflict use_column\n<<ours>>"
+
+
+def recognised(decision: Decision) -> list[str]:
+    """Statements that set `v_case` for who names no client; and else, in a branch left open, what its token says.
+
+    That is `v_class`, NULL for none that lives and has a case in `rules`, and the scopes: `v_asked`, `v_consented`.
+    """
+    policies = decision.policies
+    parts = [
+        _read(policies),
+        f"  v_client := {client_text(policies)};",
+        _without_client(policies),
+        "  else",
+        _class(decision),
+        _consent(decision),
+        _token_scopes(policies),
+    ]
+    return [part for part in parts if part]
+
+
+def declarations(policies: PolicySet) -> str:
+    """The variables of these statements."""
     lines = [
         "document jsonb;",
         "v_client text;",
@@ -295,8 +303,8 @@ def _words(column: str, type_: str | None) -> str:
     return f"jsonb_array_elements_text({array})"
 
 
-def _choose(decision: Decision) -> str:
-    """`v_case` becomes the first entry all of whose scopes are held; the most demanding stands first."""
+def choose(decision: Decision, entries: str = "rules -> v_class") -> str:
+    """`v_case` becomes the first of these entries all of whose scopes are held; the most demanding stands first."""
     policies = decision.policies
 
     def held(entry: str) -> str:
@@ -312,7 +320,7 @@ def _choose(decision: Decision) -> str:
     arms = [f"      when v_class = 'direct' then {DIRECT}"] if policies.identity.direct.kind == "ids" else []
     arms += [
         f"      when {held(entry)} then ({entry} ->> 0)::integer"
-        for entry in (f"(rules -> v_class -> {position})" for position in range(decision.entries))
+        for entry in (f"({entries} -> {position})" for position in range(decision.entries))
     ]
     return (
         "\n".join(["    v_case := case", *arms, f"      else {CLOSED}", "    end;"])

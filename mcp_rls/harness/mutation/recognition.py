@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,6 +11,7 @@ from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import helpers
+from mcp_rls.compiler.carried import RESOLVE
 from mcp_rls.compiler.gate import same_text
 from mcp_rls.compiler.model import ClientClass, Condition, Consent, PolicySet, Scope
 from mcp_rls.diagnostics import Span
@@ -21,7 +22,9 @@ from mcp_rls.harness.mutation.proof import same
 from mcp_rls.state import SCHEMA
 
 GATE = f"{SCHEMA}.gate(name, jsonb)"
-_SCOPES = re.compile(r"\b(?P<held>v_asked|v_consented) @> (?P<needed>\(\(rules -> v_class -> \d+\) - 0\))")
+_SCOPES = re.compile(
+    r"\b(?P<held>v_asked|v_consented) @> (?P<needed>\(\((?:rules -> v_class|v_entries) -> \d+\) - 0\))"
+)
 _STANDING = "      if not v_standing then v_class := null; end if;\n"
 _SAME_SQL = "it compiles to the same SQL"
 
@@ -40,7 +43,7 @@ def mutants_of_recognition(original: Original) -> Iterator[Mutant]:
 
 @dataclass(frozen=True)
 class _Gate:
-    """The gate as it is, and how to make another of it."""
+    """The gate as it is, and how to make another of it; where sessions resolve, their function says the same."""
 
     original: Original
 
@@ -65,7 +68,14 @@ class _Gate:
     def written(self, kind: Kind, words: str, span: Span, old: str, new: str, why: str = "") -> Mutant:
         """From its text."""
         assert old in self.text, f"the gate says: {old}"
-        return self.made(kind, words, span, (self.text.replace(old, new),), why)
+        return self.rewritten(kind, words, span, lambda text: text.replace(old, new), why)
+
+    def rewritten(self, kind: Kind, words: str, span: Span, change: Callable[[str], str], why: str = "") -> Mutant:
+        """From its text, with this change."""
+        known = self.original.state.functions
+        return self.made(
+            kind, words, span, tuple(change(known[f].definition) for f in (GATE, RESOLVE) if f in known), why
+        )
 
     def of_where(self, key: str, name: str, written: Condition | None, table: TableName) -> Iterator[Mutant]:
         """Each variant of the condition of a registry or of the consent table."""
@@ -172,8 +182,8 @@ class _Scopes:
         yield self.of_text(span)
         for held, words in (("v_asked", "the token's scopes aren't"), ("v_consented", "the consent's scopes aren't")):
             if f"{held} @> " in self.gate.text:
-                text = _SCOPES.sub(partial(_unasked, held), self.gate.text)
-                yield self.gate.made(Kind.SCOPE_SOURCE, f"{words} asked for", span, (text,))
+                change = partial(_SCOPES.sub, partial(_unasked, held))
+                yield self.gate.rewritten(Kind.SCOPE_SOURCE, f"{words} asked for", span, change)
 
     def with_scope(self, words: str, at: Scope, scope: Scope) -> Mutant:
         policies = self.gate.policies
@@ -183,8 +193,7 @@ class _Scopes:
     def of_text(self, span: Span) -> Mutant:
         some = next(iter(self.gate.policies.scopes))
         words = f'a scope counts as part of a longer one ("{some}only")'
-        text = _SCOPES.sub(_as_text, self.gate.text)
-        return self.gate.made(Kind.SCOPE_TEXT, words, span, (text,))
+        return self.gate.rewritten(Kind.SCOPE_TEXT, words, span, partial(_SCOPES.sub, _as_text))
 
 
 def _unasked(held: str, match: re.Match[str]) -> str:

@@ -1,0 +1,81 @@
+"""mcp_rls.resolve(acting): what a session's claims say becomes settings of its transaction, which policies then read.
+
+A role's name says as whom the session will act. Of the cases that `mcp_rls.gate` knows only those are set that are open
+to the token's class; a session that passes every ceiling has one setting for all of them.
+"""
+
+from __future__ import annotations
+
+from mcp_rls import sql
+from mcp_rls.compiler import gate as g
+from mcp_rls.compiler import helpers as h
+from mcp_rls.compiler.carried import Gate
+from mcp_rls.compiler.meaning import of_value
+from mcp_rls.state import SCHEMA, Function
+
+
+def resolve(decision: g.Decision, asked: Gate, values: dict[str, str]) -> Function:
+    """The function. `values`: all that the token says, by setting, and the call that gives it.
+
+    Whoever calls it learns what its own claims say, and changes no more than it could by SET: anybody may.
+    """
+    texts = {"claims": "current_setting('request.jwt.claims', true)", "role": "acting::text"}
+    texts |= {name: f"{call}::text" for name, call in values.items()}
+    settings = ",\n    ".join(_set(sql.literal(f"{SCHEMA}.{name}"), text) for name, text in texts.items())
+    entries = f"{sql.literal(h.json_text(_by_class(asked)))}::jsonb"
+    body = f"""{g.DECLARED}
+{g.declarations(decision.policies)}
+  rules constant jsonb := {entries};
+  v_opened text := '';
+  v_done text[];
+  v_name text;
+  v_entries jsonb;
+begin
+  -- what was resolved before in this transaction
+  foreach v_name in array string_to_array(coalesce(current_setting('{SCHEMA}.opened', true), ''), ' ') loop
+    v_done := array[{_set(f"'{SCHEMA}.' || v_name", "''")}];
+  end loop;
+{chr(10).join(g.recognised(decision))}
+    if rules ? v_class then
+      for v_name, v_entries in select listed.key, listed.value from jsonb_each(rules -> v_class) listed loop
+    {g.choose(decision, "v_entries").replace(chr(10), chr(10) + "    ")}
+        if v_case > 0 then
+          v_opened := concat_ws(' ', nullif(v_opened, ''), v_name);
+          v_done := array[{_set(f"'{SCHEMA}.' || v_name", "v_case::text")}];
+        end if;
+      end loop;
+    end if;
+    v_case := case when v_class = 'direct' then {g.DIRECT} else {g.CLOSED} end;
+  end if;
+  v_done := array[
+    {settings},
+    {_set(f"'{SCHEMA}.opened'", "v_opened")},
+    {_set(f"'{SCHEMA}.open'", f"case when v_case = {g.DIRECT} then v_case::text end")}
+  ];
+end
+"""
+    return h.function(
+        "resolve",
+        "acting name",
+        "void",
+        body,
+        arguments="name",
+        volatility="volatile",
+        parallel="unsafe",
+        execute=("public",),
+        settings=h.AUTHOR_SETTINGS if decision.raw else "",
+        meaning=of_value("the settings that policies read"),
+    )
+
+
+def _set(name: str, text: str) -> str:
+    return f"set_config({name}, coalesce({text}, ''), true)"
+
+
+def _by_class(asked: Gate) -> dict[str, dict[str, list[list[object]]]]:
+    """Each class's entries in all the rules that policies ask about, by setting."""
+    found: dict[str, dict[str, list[list[object]]]] = {}
+    for name, rules in sorted(asked.asked.items()):
+        for class_name, entries in rules.items():
+            found.setdefault(class_name, {})[name] = entries
+    return dict(sorted(found.items()))
