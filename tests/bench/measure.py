@@ -85,9 +85,11 @@ class Backend:
         self.connection.execute("reset role")
         names = [name for (name,) in self.connection.execute(_RESOLVED).fetchall()]
         if names:
-            listed = ", ".join(f"current_setting('{name}')" for name in names)
             with self.connection.transaction():
                 self.connection.execute("select mcp_rls.resolve(%s)", (self.role,))
+                opened = self.connection.execute("select string_to_array(current_setting('mcp_rls.opened'), ' ')")
+                names += [f"mcp_rls.{name}" for row in opened.fetchall() for name in row[0]]
+                listed = ", ".join(f"current_setting('{name}')" for name in names)
                 found = self.connection.execute(f"select {listed}".encode()).fetchall()[0]
             # for every transaction from now on, so that statements alone are measured
             for name, value in zip(names, found, strict=True):
