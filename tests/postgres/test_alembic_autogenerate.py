@@ -118,7 +118,7 @@ def test_a_changed_rule_is_a_small_revision(project, scratch):
     text = project.revision()
     assert text.count("alter policy") == 2
     assert "mcp_rls.transaction" not in text
-    assert len(text.splitlines()) < 60
+    assert len(text.splitlines()) < 50
     project.up()
     assert (scratch.left(wider), scratch.sees(READER)) == ([], [1, 2, 3])
     project.down()
