@@ -14,6 +14,7 @@ Rule = dict[str, Any]  # {"scopes": [...], "rows": [...], "new": [...]}: all sco
 Condition = str | list[str]  # text, or an operand and the constants that it may be
 Limit = dict[str, Any] | None  # {"columns": [...], "excluded": false}; None: any column
 Said = tuple["Effect", str]
+_NOTHING: Rule = {"scopes": [], "rows": [], "new": []}
 
 
 class Effect(Enum):
@@ -43,7 +44,7 @@ def of_policy(command: str, before: str, after: str) -> list[Said]:
     """What changes for each class of clients, or for people, from one policy's meaning to another's."""
     if not before or not after:
         return UNKNOWN
-    old, new = json.loads(before), json.loads(after)
+    old, new = _policy(before), _policy(after)
     if old["values"] != new["values"]:
         return [(Effect.OPENS, "what the token's claims are read from has changed")]
     said = [
@@ -52,6 +53,16 @@ def of_policy(command: str, before: str, after: str) -> list[Said]:
         for change in _for_one(who, command, old["may"].get(who), new["may"].get(who))
     ]
     return said or THE_SAME
+
+
+def _policy(meaning: str) -> dict[str, Any]:
+    """What a policy's meaning says, with what is left out where it is empty."""
+    said = json.loads(meaning)
+    may = {
+        who: {of: [_NOTHING | rule for rule in rules.get(of, [])] for of in ("rules", "sees")}
+        for who, rules in said["may"].items()
+    }
+    return {"may": may, "values": said.get("values", {})}
 
 
 def _for_one(who: str, command: str, old: Any, new: Any) -> Iterator[Said]:
@@ -63,7 +74,7 @@ def _for_one(who: str, command: str, old: Any, new: Any) -> Iterator[Said]:
         yield from _changed(who, command, old["rules"], new["rules"])
         seen = list(_changed(who, "select", old["sees"], new["sees"]))
         if seen:
-            yield together(seen), f"what {who} may {command} follows what it may select"
+            yield together(seen), f"what {_named(who)} may {command} follows what it may select"
 
 
 def _changed(who: str, command: str, old: list[Rule], new: list[Rule]) -> Iterator[Said]:
@@ -88,9 +99,18 @@ def _conditions_changed(who: str, what: str, old: list[Condition], new: list[Con
         yield Effect.OPENS, f"{who} may {what} where {_all(new)}; before: where {_all(old)}"
         return
     for condition in more:
-        yield Effect.CLOSES, f"{who} loses {what} {_apart(condition, old, 'unless')}"
+        yield Effect.CLOSES, f"{_has(who, 'lose')} {what} {_apart(condition, old, 'unless')}"
     for condition in less:
-        yield Effect.OPENS, f"{who} gains {what} {_apart(condition, new, 'whether or not')}"
+        yield Effect.OPENS, f"{_has(who, 'gain')} {what} {_apart(condition, new, 'whether or not')}"
+
+
+def _named(who: str) -> str:
+    """People, or a class: its name alone could be any word, singular or plural."""
+    return who if who in ("people", "everybody") else f"class {who}"
+
+
+def _has(who: str, verb: str) -> str:
+    return f"{_named(who)} {verb}{'' if who == 'people' else 's'}"
 
 
 def _apart(condition: Condition, others: list[Condition], otherwise: str) -> str:

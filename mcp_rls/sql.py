@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from mcp_rls.catalog import TableName
+from mcp_rls.layout import json_lines
 from mcp_rls.state import LEFT, SCHEMA, Function, Grant, Policy, Privilege, Switches, Trigger
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
@@ -306,14 +308,27 @@ def record(entries: Iterable[tuple[str, str, str, str]]) -> str:
     """Notes (object, source, place, meaning) of what was just made, with what PostgreSQL prints for it."""
     rows = []
     for object_, source, place, meaning in entries:
-        facts = {"facts": json.loads(meaning)} if meaning else {}
-        rows.append({"object": object_, "source": source, "place": place} | facts)
-    return f"select {SCHEMA}.record({literal(json.dumps(rows, ensure_ascii=False))})"
+        row: dict[str, Any] = {"object": object_, "source": source, "place": place}
+        if meaning:
+            facts = json.loads(meaning)
+            row["facts"] = {"may": {}} | _without_empty(facts) if object_.startswith("policy ") else facts
+        rows.append(row)
+    noted = json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+    quoted = dollar(noted) if "$$" in noted else f"$${noted}$$"
+    return json_lines(f"select {SCHEMA}.record({quoted})")
+
+
+def _without_empty(value: Any) -> Any:
+    """The value without what is empty in it: there is much of it in policies, and a revision is read."""
+    if isinstance(value, list):
+        return list(map(_without_empty, value))
+    return {k: _without_empty(v) for k, v in value.items() if v not in ([], {})} if isinstance(value, dict) else value
 
 
 def note(schemas: tuple[str, ...], roles: tuple[str, ...]) -> str:
     """Notes what else decides who reaches a row in these schemas."""
-    return f"select {SCHEMA}.note({array(schemas)}, {array(roles)})"
+    named = (f"array[{', '.join(map(literal, names))}]" if names else array(()) for names in (schemas, roles))
+    return f"select {SCHEMA}.note({', '.join(named)})"
 
 
 def forget(objects: tuple[str, ...]) -> str:

@@ -36,10 +36,11 @@ def bot(*rules: dict[str, Any]) -> str:
     ("before", "after", "effect", "words"),
     [
         (bot(rule(STATUS)), bot(rule(STATUS)), NEITHER, "it says the same"),
-        (bot(rule(STATUS)), bot(rule(ONLY_OPEN)), CLOSES, "bot loses select where status = 'closed'"),
-        (bot(rule(ONLY_OPEN)), bot(rule(STATUS)), OPENS, "bot gains select where status = 'closed'"),
-        (bot(rule(STATUS)), bot(rule(STATUS, AMOUNT)), CLOSES, "bot loses select unless amount > 0"),
-        (bot(rule(AMOUNT)), bot(rule()), OPENS, "bot gains select whether or not amount > 0"),
+        (bot(rule(STATUS)), bot(rule(ONLY_OPEN)), CLOSES, "class bot loses select where status = 'closed'"),
+        (bot(rule(ONLY_OPEN)), bot(rule(STATUS)), OPENS, "class bot gains select where status = 'closed'"),
+        (bot(rule(STATUS)), bot(rule(STATUS, AMOUNT)), CLOSES, "class bot loses select unless amount > 0"),
+        (bot(rule(AMOUNT)), bot(rule()), OPENS, "class bot gains select whether or not amount > 0"),
+        (meaning(people=[rule()]), meaning(people=[rule(AMOUNT)]), CLOSES, "people lose select unless amount > 0"),
         (bot(rule(AMOUNT)), bot(rule("amount > 1")), OPENS, "where amount > 1; before: where amount"),
         (meaning(), bot(rule(AMOUNT)), OPENS, "bot may select where amount > 0"),
         (bot(rule()), meaning(), CLOSES, "bot may no longer select"),
@@ -56,11 +57,19 @@ def test_a_policy(before, after, effect, words):
     assert words in "; ".join(line for _, line in said)
 
 
+def test_what_is_empty_may_be_left_out():
+    """As in the manifest: a rule for every row, and one with a condition, say the same without their empty parts."""
+    short = json.dumps({"may": {"bot": {"rules": [{}, {"rows": [STATUS]}]}}})
+    long = bot(rule(), rule(STATUS))
+    assert of_policy("select", short, long) == of_policy("select", long, short) == of_policy("select", long, long)
+    assert together(of_policy("select", short, bot(rule(STATUS)))) is CLOSES
+
+
 def test_what_is_written_follows_what_is_seen():
     """The SELECT rules stand in an UPDATE ceiling: their change is told there too, and its effect is the ceiling's."""
     one = meaning(sees=(rule(STATUS),), bot=[rule(AMOUNT)])
     two = meaning(sees=(rule(ONLY_OPEN),), bot=[rule(AMOUNT)])
-    assert of_policy("update", one, two) == [(CLOSES, "what bot may update follows what it may select")]
+    assert of_policy("update", one, two) == [(CLOSES, "what class bot may update follows what it may select")]
     assert together(of_policy("update", two, one)) is OPENS
 
 

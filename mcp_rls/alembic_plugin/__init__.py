@@ -7,13 +7,14 @@ from alembic.util import CommandError
 from mcp_rls.alembic_plugin.autogenerate import with_policies
 from mcp_rls.alembic_plugin.revision import NotAtHead, sqlalchemy_url, way_back, write_revision
 from mcp_rls.alembic_plugin.suspend import Suspend
-from mcp_rls.alembic_plugin.text import body
+from mcp_rls.alembic_plugin.text import body, preamble
 
 __all__ = [
     "CommandError",
     "NotAtHead",
     "Suspend",
     "body",
+    "preamble",
     "sqlalchemy_url",
     "way_back",
     "with_policies",

@@ -19,7 +19,7 @@ from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Diagnostics
 from mcp_rls.effect import Effect
 from mcp_rls.plan import EXCLUSIVE, Operation, Plan, plan, shut
-from mcp_rls.state import SCHEMA, Policy, Privilege, State, Trigger
+from mcp_rls.state import BLIND_PRIVILEGES, SCHEMA, Policy, Privilege, State, Trigger
 
 Tables = frozenset[TableName]
 
@@ -146,7 +146,7 @@ def _let_go(state: State, tables: Tables, start: State, end: State) -> Iterator[
 def _bare(tables: Tables, roles: tuple[str, ...]) -> Iterator[Operation]:
     """Revokes from new tables what row security can't narrow: the defaults that give it differ between databases."""
     for table in sorted(tables):
-        words = f"{table}: nobody comes with what row security can't narrow"
+        words = f"{table}: revoke {', '.join(BLIND_PRIVILEGES)}, which row security can't narrow"
         yield Operation(sql.revoke_blind(table, roles), words, Effect.CLOSES, subject=f"table {table}", table=table)
 
 

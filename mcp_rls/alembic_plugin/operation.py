@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import MigrateOperation, OpContainer
 
-from mcp_rls.alembic_plugin.text import IMPORTS, alone, code, guard, in_words
+from mcp_rls.alembic_plugin.text import IMPORTS, alone, code, function, guard
+from mcp_rls.alembic_plugin.wording import in_words
 from mcp_rls.plan import Operation, Plan
 
 # The setting ends with its transaction: where the next statement has another one, it isn't there.
@@ -62,17 +62,19 @@ class Bound(OpContainer):
 def _render_change(context: AutogenContext, operation: PolicyChange) -> list[str]:
     if not operation.way:
         return []
-    asked = guard(operation.way.opens) if operation.guarded and operation.downwards else []
-    return [*_asking(context, asked), code(operation.way, **_prefixes(context))]
+    guarded = operation.guarded and operation.downwards
+    context.imports.add(function(op=_op(context)))
+    asked = guard(operation.way.opens) if guarded else []
+    return [*_asking(context, asked), code(operation.way, guarded=guarded)]
 
 
 @renderers.dispatch_for(Bound)
 def _render_bound(context: AutogenContext, operation: Bound) -> list[str]:
     if operation.first:
         asked = guard(operation.ends.opens) if operation.downwards else []
-        return [*_asking(context, asked), *(alone(statement, **_prefixes(context)) for statement in (_MARK, _LOOK))]
+        return [*_asking(context, asked), *(alone(statement, op=_op(context)) for statement in (_MARK, _LOOK))]
     note = operation.ends.note_down if operation.downwards else operation.ends.note
-    return [alone(note, **_prefixes(context))] if note else []
+    return [alone(note, op=_op(context))] if note else []
 
 
 def _asking(context: AutogenContext, lines: list[str]) -> list[str]:
@@ -83,8 +85,6 @@ def _asking(context: AutogenContext, lines: list[str]) -> list[str]:
     return ["\n".join(lines)]
 
 
-def _prefixes(context: AutogenContext) -> dict[str, Any]:
-    return {
-        "op": context.opts.get("alembic_module_prefix", "op."),
-        "sa": context.opts.get("sqlalchemy_module_prefix", "sa."),
-    }
+def _op(context: AutogenContext) -> str:
+    prefix: str = context.opts.get("alembic_module_prefix", "op.")
+    return prefix

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import create_engine, pool
 
-from mcp_rls.alembic_plugin.text import IMPORTS, body
+from mcp_rls.alembic_plugin.text import body, preamble
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.plan import Plan, plan
 from mcp_rls.state import State, Switches
@@ -53,7 +53,7 @@ def write_revision(config_file: Path, message: str, up: Plan, down: Plan, *, dat
         head=head,
         upgrades=body(up),
         downgrades=body(down, guarded=True),
-        imports=IMPORTS if down.opens else "",
+        imports=preamble(up, down),
     )
     if script is None:
         raise CommandError("Alembic wrote no revision")

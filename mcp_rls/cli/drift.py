@@ -28,7 +28,7 @@ def drift(file: Path, target: Target, fleet: FleetAsked | None, lock_timeout: st
 
     DRIFT is what the database holds otherwise than it was applied or noted by `apply` or a revision: policies,
     functions, row security, grants, tables, views, token roles. PENDING is what `apply` would do because FILE moved on.
-    A rename, a dump and restore, or an upgrade is no drift.
+    A table, column or role by another name is no drift, nor a dump and restore, nor an upgrade.
 
     Only reads: USAGE on the schema mcp_rls and SELECT on mcp_rls.manifest are enough. Waits for nobody's lock: while
     another session holds a table in ACCESS EXCLUSIVE, all is told but the text of policies that changed there. What

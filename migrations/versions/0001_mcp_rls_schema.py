@@ -4,13 +4,20 @@ Revision ID: 0001
 Revises:
 """
 
-import sqlalchemy as sa
 from alembic import op
 
 revision = "0001"
 down_revision = None
 branch_labels = ("mcp_rls",)
 depends_on = None
+
+
+def policies(lock, changes):  # one statement, done whole or not at all; no reader waits for it for long
+    op.execute(rf"""do $policies$ declare was json; own json := '{{"search_path": "pg_catalog", "lock_timeout": "300ms", "standard_conforming_strings": "on",
+    "transform_null_equals": "off"}}'; begin was := pg_catalog.json_object_agg(key, current_setting(key)) from json_each(own); perform set_config(key, value,
+    true) from json_each_text(own); loop begin {lock} exit; exception when lock_not_available then if clock_timestamp() > statement_timestamp() + '30s' or
+    exists (select from pg_locks where pid = pg_backend_pid() and mode = 'AccessExclusiveLock') then raise; end if; perform pg_sleep(0.1 + random()); end; end
+    loop; {changes} perform set_config(key, value, true) from json_each_text(was); end $policies$""".replace("\n    ", "\n").replace(":", r"\:"))
 
 
 def upgrade() -> None:
@@ -22,8 +29,7 @@ def upgrade() -> None:
     # neither: make function mcp_rls.resume(text[])
     # neither: make function mcp_rls.suspend(regclass[])
     # neither: note in the manifest what changed
-    policies = r"""do $mcp_rls1$ declare was jsonb := (select jsonb_object_agg(n, current_setting(n)) from unnest('{search_path,lock_timeout,standard_conforming_strings,transform_null_equals}'::text[]) n); begin set local search_path = pg_catalog; set local lock_timeout = '300ms'; set local standard_conforming_strings = on; set local transform_null_equals = off;
-    create schema mcp_rls;
+    policies('null;', r"""create schema mcp_rls;
     revoke all on schema mcp_rls from public;
     create table mcp_rls.manifest (
       object text primary key,
@@ -368,9 +374,13 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.suspend(regclass[]) from public;
-    perform mcp_rls.record('[{"object": "function mcp_rls.claims()", "source": "95941fec6f512a1de0928f987fa5d653", "place": "", "facts": {"value": "the claims"}}, {"object": "function mcp_rls.note(text[], text[])", "source": "cb0190a9d1eaaa91f301b2d7e36036f9", "place": "", "facts": {"value": "keeps the manifest: note"}}, {"object": "function mcp_rls.printed(text[])", "source": "cab811820a17edd72a34ef4175426aa4", "place": "", "facts": {"value": "what PostgreSQL prints"}}, {"object": "function mcp_rls.record(jsonb)", "source": "be49ceb9d6ce3c4da552581abed53dd5", "place": "", "facts": {"value": "keeps the manifest: record"}}, {"object": "function mcp_rls.resume(text[])", "source": "e12c2cb4f8b5845c4736f7808f390427", "place": "", "facts": {"value": "makes the policies of suspended tables again"}}, {"object": "function mcp_rls.suspend(regclass[])", "source": "bf8576f1c7d3d473b50fef27139350df", "place": "", "facts": {"value": "closes tables and takes their policies away"}}]');
-    perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls1$"""
-    op.execute(sa.text(policies.replace("\n    ", "\n").replace(":", r"\:")))  # verbatim
+    perform mcp_rls.record($$[{"object":"function mcp_rls.claims()","source":"95941fec6f512a1de0928f987fa5d653","place":"","facts":{"value":"the claims"}},
+      {"object":"function mcp_rls.note(text[], text[])","source":"cb0190a9d1eaaa91f301b2d7e36036f9","place":"","facts":{"value":"keeps the manifest: note"}},
+      {"object":"function mcp_rls.printed(text[])","source":"cab811820a17edd72a34ef4175426aa4","place":"","facts":{"value":"what PostgreSQL prints"}},
+      {"object":"function mcp_rls.record(jsonb)","source":"be49ceb9d6ce3c4da552581abed53dd5","place":"","facts":{"value":"keeps the manifest: record"}},
+      {"object":"function mcp_rls.resume(text[])","source":"e12c2cb4f8b5845c4736f7808f390427","place":"",
+      "facts":{"value":"makes the policies of suspended tables again"}},{"object":"function mcp_rls.suspend(regclass[])",
+      "source":"bf8576f1c7d3d473b50fef27139350df","place":"","facts":{"value":"closes tables and takes their policies away"}}]$$);""")
 
 
 def downgrade() -> None:
@@ -381,14 +391,11 @@ def downgrade() -> None:
     # neither: drop function mcp_rls.resume(text[])
     # neither: drop function mcp_rls.suspend(regclass[])
     # neither: remove the schema mcp_rls
-    policies = r"""do $mcp_rls$ declare was jsonb := (select jsonb_object_agg(n, current_setting(n)) from unnest('{search_path,lock_timeout,standard_conforming_strings,transform_null_equals}'::text[]) n); begin set local search_path = pg_catalog; set local lock_timeout = '300ms'; set local standard_conforming_strings = on; set local transform_null_equals = off;
-    drop function mcp_rls.claims();
+    policies('null;', r"""drop function mcp_rls.claims();
     drop function mcp_rls.note(text[], text[]);
     drop function mcp_rls.printed(text[]);
     drop function mcp_rls.record(jsonb);
     drop function mcp_rls.resume(text[]);
     drop function mcp_rls.suspend(regclass[]);
     drop table mcp_rls.manifest;
-    drop schema mcp_rls;
-    perform set_config(key, value, true) from jsonb_each_text(was); end $mcp_rls$"""
-    op.execute(sa.text(policies.replace("\n    ", "\n").replace(":", r"\:")))  # verbatim
+    drop schema mcp_rls;""")

@@ -21,7 +21,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from click.testing import CliRunner
 
-from mcp_rls.alembic_plugin import NotAtHead, body, way_back, write_revision
+from mcp_rls.alembic_plugin import NotAtHead, body, preamble, way_back, write_revision
 from mcp_rls.cli import main
 from mcp_rls.compiler import ledger
 from mcp_rls.database.server import Server
@@ -48,10 +48,10 @@ tables:
 )
 
 
-ODD_NAME = """od:d %s {x} 'y' $1 \\ \"\""""
+ODD_NAME = """od:d %s {x} 'y' $1\n    \\ $policies$ \"\""""
 ODD_STATUS = (
     "a:b", "::z", "\\:q", "100%s", "%(x)s", "{y}", "${z}", "$1", "$mcp_rls$", "back\\slash", "\\", "'", '"' * 3,
-    "a\tb", "a \nb", "a\n\n  b", "\n    a", "end ", "cr\r", "\u202ebidi", "\U0001f600", "\U000e0001",
+    "$policies$", "{changes}", "WHEN  (  x )", "a\tb", "a \nb", "a\n\n  b", "\n    a", "end ", "cr\r", "\u202ebidi", "\U0001f600", "\U000e0001",
 )  # fmt: skip
 ODD_LIST = ", ".join("'" + status.replace("'", "''") + "'" for status in ODD_STATUS)
 ODD_COLUMN = r"""status = ':x' or "co:l %s \ x" = 1"""
@@ -146,17 +146,16 @@ def test_the_shipped_revision_is_what_a_plan_makes(scratch, revisions):
 
 
 def test_its_text_is_that_of_a_plan_too(revisions):
-    """The body of upgrade() is word for word what a plan for the bare schema would be written as."""
+    """Its functions are word for word what a plan for the bare schema would be written as."""
     wanted = State(installed=True, functions={f.signature: f for f in ledger.STATIC})
     (file,) = bundled("migrations").glob("versions/0001*.py")
     text = file.read_text()
-    up, down = (
-        f"def {way}grade() -> None:\n    {body(p)}\n"
-        for way, p in (("up", plan(State(), wanted)), ("down", plan(wanted, State())))
-    )
+    ways = plan(State(), wanted), plan(wanted, State())
+    up, down = (f"def {n}grade() -> None:\n    {body(w)}\n" for n, w in zip(("up", "down"), ways, strict=True))
+    functions = f"{preamble(*ways)}\n\n\n{up}\n\n{down}"
     if os.environ.get("MCP_RLS_REWRITE"):
-        file.write_text(text := f"{text[: text.index('def upgrade')]}{up}\n\n{down}")
-    assert text.endswith(f"{up}\n\n{down}")
+        file.write_text(text := text[: text.index("def ")] + functions)
+    assert text.endswith(f"\n\n\n{functions}")
 
 
 def test_the_shipped_revision_goes_and_leaves_nothing(scratch, revisions):
@@ -296,7 +295,7 @@ def test_revisions_are_plain_and_finished(scratch, revisions):
     imports |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     assert imports <= {"alembic", "sqlalchemy"}
     assert "# closes: public.notes: a ceiling on what clients may select" in text
-    assert "# opens: public.notes: drop policy 'mcp_rls: notes select'" in text
+    assert "public.notes: drop policy 'mcp_rls: notes select'" in text
     assert "branch_labels" not in text
 
 
@@ -440,8 +439,8 @@ def test_a_lock_that_is_not_to_be_had_ends_the_upgrade(scratch, revisions):
     revisions.up(scratch.url)
     path = revisions.write(scratch, FILE)
     patient = path.read_text()
-    assert "'30 s'" in patient
-    path.write_text(patient.replace("'30 s'", "'0.3 s'"))
+    assert "'30s'" in patient
+    path.write_text(patient.replace("'30s'", "'0.3s'"))
     before = catalog_text(scratch)
     with psycopg.connect(scratch.url) as other:
         other.execute("lock table notes in access share mode")

@@ -119,9 +119,7 @@ def test_a_column_changes_its_type_under_its_guard(project: Project, scratch: Sc
     project.write(models=RETYPED_MODEL)
     text = project.revision()
     up = text[text.index("def upgrade") : text.index("def downgrade")]
-    closed = up.index(
-        'alter policy "mcp_rls: notes update" on public.notes to anon, authenticated\n      using (false)'
-    )
+    closed = up.index('alter policy "mcp_rls: notes update" on public.notes to anon, authenticated using (false)')
     assert max(closed, up.index("drop trigger")) < up.index("alter_column") < up.index("create trigger")
     assert "mcp_rls_open" not in text
     for _ in range(2):

@@ -399,7 +399,7 @@ def test_what_the_file_moved_on_is_pending_and_no_drift(applied):
     assert not found.of(Kind.DRIFT)
     told = {f.object: f for f in found.of(Kind.PENDING)}
     assert told["policy app.notes mcp_rls: notes update"].effect is OPENS
-    assert "`mcp-rls apply` would change it; helper" in told["policy app.notes mcp_rls: notes update"].words
+    assert "`mcp-rls apply` would change it; class helper" in told["policy app.notes mcp_rls: notes update"].words
     assert "1 client more" in told["function mcp_rls.gate(name, jsonb)"].words
     assert told["policy app.parts mcp_rls: parts people select"].effect is OPENS
     assert told["policy app.parts mcp_rls: parts as before"].now == "`mcp-rls apply` would drop it"

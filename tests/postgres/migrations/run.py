@@ -16,7 +16,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 
-from mcp_rls.alembic_plugin import body, sqlalchemy_url, way_back
+from mcp_rls.alembic_plugin import body, preamble, sqlalchemy_url, way_back
 from mcp_rls.compiler.lower import as_before, lower
 from mcp_rls.compiler.resolve import ResolvedPolicies
 from mcp_rls.database import apply
@@ -179,15 +179,16 @@ class Run:
 
     def as_revision(self) -> None:
         """The same text as Alembic would run it, each way in one transaction."""
+        head = preamble(self.up, self.down)
         with self._connected() as connection:
-            _executed(connection, body(self.up), {})
+            _executed(connection, head, body(self.up), {})
             self.settle()
             self.assert_arrived()
             text = body(self.down, guarded=True)
             if self.down.opens:
                 with pytest.raises(CommandError):
-                    _executed(connection, text, {})
-            _executed(connection, text, {"mcp_rls_open": "yes"})
+                    _executed(connection, head, text, {})
+            _executed(connection, head, text, {"mcp_rls_open": "yes"})
         self.settle()
         self.assert_back(self.start)
 
@@ -286,14 +287,13 @@ class Run:
         return {ids for ids in found if isinstance(ids, frozenset)}
 
 
-def _executed(connection: sa.Connection, text: str, said: dict[str, str]) -> None:
+def _executed(connection: sa.Connection, head: str, text: str, said: dict[str, str]) -> None:
     """A revision's body in a transaction, with what Alembic gives it."""
     program: dict[str, Any] = {}
-    exec(f"def run(op, sa, context, util):\n    {textwrap.dedent(text)}", program)
+    exec(f"{head}\n\ndef run(context):\n    {textwrap.dedent(text)}", program)
     with connection.begin():
-        op = Operations(MigrationContext.configure(connection))
-        context = SimpleNamespace(get_x_argument=lambda as_dictionary: said)
-        program["run"](op, sa, context, SimpleNamespace(CommandError=CommandError))
+        program["op"] = Operations(MigrationContext.configure(connection))
+        program["run"](SimpleNamespace(get_x_argument=lambda as_dictionary: said))
 
 
 def differences(one: State, other: State) -> list[str]:

@@ -1,0 +1,51 @@
+"""What a plan does, in words for whoever reads its revision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mcp_rls.effect import Effect
+from mcp_rls.plan import Operation, Plan
+
+
+def in_words(way: Plan) -> list[str]:
+    """What the plan opens and closes, an entry each; where it does neither, what else it does."""
+    return [f"{o.effect.value}: {_in_one(o.words)}" for o in worth_telling(way)]
+
+
+def worth_telling(way: Plan) -> tuple[Operation, ...]:
+    return tuple(o for o in way.operations if o.effect is not Effect.NEITHER) or way.operations
+
+
+def in_short(operations: Iterable[Operation]) -> list[str]:
+    """The same, but changed policies that say who may now do what in one entry for their table.
+
+    What changes in the same way for several commands is said once.
+    """
+    entries: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for operation in operations:
+        head, command = f"{operation.effect.value}: ", f" {operation.subject.rpartition(' ')[2]} "
+        details = [f" {_shown(line.strip())} " for line in operation.words.splitlines()[1:]]
+        if operation.subject.startswith("policy ") and details and all(command in detail for detail in details):
+            said = entries.setdefault(f"{head}{operation.table}: ", {})
+            for before, _, after in (detail.partition(command) for detail in details):
+                said.setdefault((before.strip(), after.strip()), []).append(command.strip())
+        else:
+            entries[head + _in_one(operation.words)] = {}
+    return [head + "; ".join(map(_sentence, said.items())) for head, said in entries.items()]
+
+
+def _sentence(said: tuple[tuple[str, str], list[str]]) -> str:
+    (before, after), commands = said
+    return f"{before} {', '.join(commands)} {after}".strip()
+
+
+def _in_one(words: str) -> str:
+    """An operation's words and their details in one line."""
+    first, *details = words.splitlines()
+    return _shown(f"{first}: {', '.join(detail.strip() for detail in details)}" if details else first)
+
+
+def _shown(line: str) -> str:
+    """The line without what could steer an editor or a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
