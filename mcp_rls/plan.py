@@ -168,9 +168,10 @@ class _Difference:
                     yield _operation(statements, f"replace {wanted.object}", said, subject=wanted.object)
 
     def gone_functions(self) -> Iterator[Operation]:
-        for key, f in self.actual.functions.items():
-            if key not in self.desired.functions:
-                yield Operation((sql.drop_function(f),), f"drop {f.object}", Effect.NEITHER, subject=f.object)
+        gone = [f for key, f in self.actual.functions.items() if key not in self.desired.functions]
+        # one that calls others before them: a session may still call it
+        for f in sorted(gone, key=lambda f: -sum(f"{SCHEMA}.{other.name}(" in f.definition for other in gone)):
+            yield Operation((sql.drop_function(f),), f"drop {f.object}", Effect.NEITHER, subject=f.object)
 
     # --- policies
 

@@ -261,8 +261,8 @@ def _functions(rows: list[dict[str, Any]]) -> dict[str, tuple[Function, ...]]:
 _OUR_FUNCTIONS = f"""
 select f.proname as name, oidvectortypes(f.proargtypes) as arguments, pg_get_functiondef(f.oid) as definition,
        pg_get_function_result(f.oid) as returns,
-       (select array_agg(r.rolname::text order by r.rolname)
-        from aclexplode(f.proacl) x join pg_roles r on r.oid = x.grantee where x.grantee <> f.proowner) as execute
+       (select array_agg(coalesce(r.rolname::text, 'public') order by r.rolname)
+        from aclexplode(f.proacl) x left join pg_roles r on r.oid = x.grantee where x.grantee <> f.proowner) as execute
 from pg_proc f join pg_namespace n on n.oid = f.pronamespace
 where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 """

@@ -75,6 +75,11 @@ class Migration:
         return zlib.crc32(self.name.encode()) % one_in == 0
 
     @property
+    def resolves(self) -> bool:
+        """Whether sessions must resolve at one end: a reader that runs freely doesn't, and sees nothing there."""
+        return any("resolved: true" in (text or "") for text in (self.before, self.after))
+
+    @property
     def sessions(self) -> dict[str, Session]:
         return {**READERS, **self.readers}
 

@@ -23,7 +23,9 @@ _PROBE = """
 create function pg_temp.probe(claims text, acting text, query text, counted boolean, out answer text) language plpgsql as $$
 declare number bigint;
 begin
-  perform set_config('request.jwt.claims', claims, true), set_config('role', acting, true);
+  perform set_config('request.jwt.claims', claims, true);
+  if to_regprocedure('mcp_rls.resolve(name)') is not null then execute format('select mcp_rls.resolve(%L)', acting); end if;
+  perform set_config('role', acting, true);
   if counted then
     execute query;
     get diagnostics number = row_count;

@@ -232,6 +232,28 @@ CLAIMS = (
         notes(rule("status = token.level"), claims="{level: {claim: level, type: text}}"),
         {"helper": NONE, "number": ("2", ""), "text": ("", "2"), "ann": ALL},
         readers={"number": (helper(level=2), "authenticated"), "text": (helper(level="closed"), "authenticated")},
+        whole=True,
+    ),
+    Migration(
+        "sessions resolve what they claim",
+        notes(rule("rank = token.level"), claims="{level: {claim: level, type: int}}"),
+        notes(rule("rank = token.level"), claims="{level: {claim: level, type: int}}", resolved="true"),
+        {"helper": NONE, "second": ("2", "2"), "ann": ALL},
+        readers={"second": (helper(level=2), "authenticated")},
+    ),
+    Migration(
+        "sessions resolve no more",
+        notes(rule("rank = token.level"), claims="{level: {claim: level, type: int}}", resolved="true"),
+        notes(rule("id = 1"), claims="{level: {claim: level, type: int}}"),
+        {"helper": ("", "1"), "second": ("2", "1"), "ann": ALL},
+        readers={"second": (helper(level=2), "authenticated")},
+    ),
+    Migration(
+        "sessions resolve, and their rules change",
+        notes(rule("rank = token.level"), rule("id < 3", who="worker"), claims="{level: {claim: level, type: int}}", classes=BOTH, resolved="true"),
+        notes(rule("id = token.level"), rule("id = 1", who="worker"), claims="{level: {claim: level, type: int}}", classes=BOTH, resolved="true"),
+        {"helper": NONE, "second": ("2", "2"), "worker": ("1 2", "1"), "ann": ALL},
+        readers={"second": (helper(level=2), "authenticated"), **WORKER},
     ),
     Migration(
         "a claim is read from elsewhere",
