@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mcp_rls import sql
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.model import PolicySet
-from mcp_rls.compiler.shapes import GateRules
+from mcp_rls.compiler.shapes import DIRECT, GateRules
 from mcp_rls.state import SCHEMA
 
 RESOLVE = f"{SCHEMA}.resolve(name)"  # its signature
@@ -38,14 +38,11 @@ class Gate:
     policies: PolicySet
     asked: dict[str, GateRules] = field(default_factory=dict)  # setting -> rules
 
-    def case(self, rules: GateRules) -> str:
+    def case(self, rules: GateRules, *, direct: bool = True) -> str:
         """SQL for the open case: an integer, or with `resolved` its text; see gate.py."""
         if not self.policies.resolved:
             return f"{SCHEMA}.gate(current_user, {sql.literal(h.json_text(rules))}::jsonb)"
-        name = f"open_{hashlib.sha256(h.json_text(rules).encode()).hexdigest()[:16]}"
-        self.asked[name] = rules
-        # the one is set for who passes every ceiling, the other for who passes these
-        return f"case when {_still_true(self.policies)} then concat({setting('open')}, {setting(name)}) end"
+        return f"case when {_still_true(self.policies)} then {self._stored(rules, direct)} end"
 
     def number(self, rules: GateRules) -> str:
         """The same as an integer in either way, NULL for a session that hasn't resolved."""
@@ -56,13 +53,21 @@ class Gate:
         """A case as `case` gives it."""
         return f"'{case}'" if self.policies.resolved else str(case)
 
-    def among(self, rules: GateRules, cases: list[int]) -> str:
-        """SQL for whether one of these cases is open."""
-        arms = ", ".join(map(self.arm, cases))
-        return f"{self._operand(rules)} in ({arms})" if len(cases) > 1 else f"{self._operand(rules)} = {arms}"
+    def opened(self, rules: GateRules, cases: int, *, direct: bool) -> str:
+        """SQL for what isn't NULL where any of so many cases is open, or the session is a `direct` one."""
+        if self.policies.resolved:
+            return f"case when {_still_true(self.policies)} then nullif({self._stored(rules, direct)}, '') end"
+        arms = [DIRECT] * direct + list(range(1, cases + 1))
+        among = f"in ({', '.join(map(str, arms))})" if len(arms) > 1 else f"= {arms[0]}"
+        return f"case when {self.case(rules)} {among} then true end"
 
-    def _operand(self, rules: GateRules) -> str:
-        return f"({self.case(rules)})" if self.policies.resolved else self.case(rules)
+    def _stored(self, rules: GateRules, direct: bool) -> str:
+        """What a session has stored of these rules. One setting is for who passes every ceiling, the other for them."""
+        names = ["open"] * direct
+        if rules:
+            names.append(f"open_{hashlib.sha256(h.json_text(rules).encode()).hexdigest()[:16]}")
+            self.asked[names[-1]] = rules
+        return f"concat({', '.join(map(setting, names))})" if len(names) > 1 else setting(names[0])
 
 
 def _same_claims(policies: PolicySet) -> str:

@@ -16,13 +16,12 @@ from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.claims import client_text
 from mcp_rls.compiler.meaning import of_gate
 from mcp_rls.compiler.model import ClientClass, PolicySet
+from mcp_rls.compiler.shapes import CLOSED, DIRECT
 from mcp_rls.state import Function
 
 # Not printable ASCII, a backslash, a fragment, a dot segment, or one of these in percent-encoding.
 _ODD_URL = sql.literal(r"[^!-~]|[\\#]|/[.][.]?(/|[?]|$)|%2[eEfF]|%5[cC]")
 MAX_CLIENT_ID = 2048  # characters; a longer one is of no class
-DIRECT = -1
-CLOSED = 0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mcp_rls.compiler.carried import Gate
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
 from mcp_rls.compiler.resolving import resolve
-from mcp_rls.compiler.shapes import Case, GateRules, merged
+from mcp_rls.compiler.shapes import DIRECT, Case, GateRules, merged
 from mcp_rls.state import (
     BLIND_PRIVILEGES,
     ROW_PRIVILEGES,
@@ -331,12 +331,11 @@ def _case(
     """The ceiling's expression: true for a `direct` session, the open case's condition for a client, else false."""
     wrapped = not table.self_reading
     spell = claims.renderer(resolved.policies, wrapped=wrapped)
-    numbers = [*([gates.DIRECT] if direct else []), *range(1, len(conditions) + 1)]
-    if numbers and all(c == e.TRUE for c in conditions):
-        call = gate.among(rules, numbers)  # nothing is left to be asked of each row
-        return f"(select {call})" if wrapped else call
-    call = gate.case(rules)
-    arms = [f"when {gate.arm(gates.DIRECT)} then true"] if direct else []
+    if all(c == e.TRUE for c in conditions):
+        call = gate.opened(rules, len(conditions), direct=direct)  # nothing is left to be asked of each row
+        return f"({f'(select {call})' if wrapped else f'({call})'} is not null)"
+    call = gate.case(rules, direct=direct)
+    arms = [f"when {gate.arm(DIRECT)} then true"] if direct else []
     arms += [f"when {gate.arm(n)} then {e.render(c, spell)}" for n, c in enumerate(conditions, start=1)]
     return "\n    ".join([f"case {f'(select {call})' if wrapped else call}", *arms, "else false", "end"])
 

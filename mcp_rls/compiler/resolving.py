@@ -11,6 +11,7 @@ from mcp_rls.compiler import gate as g
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.carried import Gate
 from mcp_rls.compiler.meaning import of_value
+from mcp_rls.compiler.shapes import CLOSED, DIRECT
 from mcp_rls.state import SCHEMA, Function
 
 
@@ -45,12 +46,12 @@ begin
         end if;
       end loop;
     end if;
-    v_case := case when v_class = 'direct' then {g.DIRECT} else {g.CLOSED} end;
+    v_case := case when v_class = 'direct' then {DIRECT} else {CLOSED} end;
   end if;
   v_done := array[
     {settings},
     {_set(f"'{SCHEMA}.opened'", "v_opened")},
-    {_set(f"'{SCHEMA}.open'", f"case when v_case = {g.DIRECT} then v_case::text end")}
+    {_set(f"'{SCHEMA}.open'", f"case when v_case = {DIRECT} then v_case::text end")}
   ];
 end
 """

@@ -18,6 +18,8 @@ GateRules = dict[str, list[list[object]]]  # class -> [[case, scope, ...], ...],
 Ask = Callable[[GateRules], str]
 Case = tuple[e.Expr, ...]  # what the old row must meet, and for UPDATE what the new one must
 
+DIRECT = -1  # what a gate says of a session that passes every ceiling, in place of a case
+CLOSED = 0  # and of one that passes none
 MANY = 8  # a pick costs a sub-plan, as much as about so many arms
 _COMPARISONS = frozenset({"=", "<>", "<", "<=", ">", ">="})
 # Types whose constants mean the same in an array: no modifier to lose, nothing like 'now' or 1.5 to be made another.

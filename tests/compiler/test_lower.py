@@ -356,6 +356,10 @@ tables:
     assert using.count("when 1 then") == 1
 
 
+_OPEN = r"mcp_rls\.gate\(current_user, '\{.*\}'::jsonb\) (= -1|in \(-1, 1\))"
+AMONG = re.compile(rf"\(\(select case when {_OPEN} then true end\) is not null\)")
+
+
 def test_direct_sessions_first_and_closed_last():
     """Each ceiling is a CASE that is true for a direct session and false for what meets no case.
 
@@ -370,7 +374,7 @@ def test_direct_sessions_first_and_closed_last():
             if text == "true":
                 assert (p.command, text is p.check) == ("update", True)
                 forms["true"] += 1
-            elif re.fullmatch(r"\(select mcp_rls\.gate\(current_user, '\{.*\}'::jsonb\) (= -1|in \(-1, 1\))\)", text):
+            elif AMONG.fullmatch(text):
                 forms["among"] += 1
             else:
                 assert text.startswith("case (select mcp_rls.gate(current_user, '")
@@ -388,3 +392,26 @@ def test_diagnostics_of_reading_stay_errors():
     assert policies is not None
     assert resolve(policies, catalog(), Diagnostics()) is None
     assert not diagnostics.has_errors
+
+
+def test_policies_of_sessions_that_resolve_call_nothing_but_sets():
+    """Settings alone, of which `resolve` knows each; the same cases are open, by another name where rules differ."""
+    text = """
+resolved: true
+claims: {tenant: {claim: tenant, type: integer}}
+sets: {mine: {type: integer, query: "select 1 where token.person is not null"}}
+tables:
+  public.notes:
+    people: [{allow: [select, update], rows: "owner = token.person"}, {allow: select, rows: "id in mine"}]
+    clients: [{who: helper, allow: select, rows: "id = token.tenant"}, {who: helper, allow: update, scope: "n:w"}]
+"""
+    state = lowered(text, catalog())
+    written = [part for p in state.policies.values() for part in (p.using, p.check) if part]
+    calls = {call for part in written for call in re.findall(r"mcp_rls\.\w+\(", part)}
+    assert calls == {"mcp_rls.set_mine("}
+    read = {name for part in written for name in re.findall(r"'(mcp_rls\.\w+)', true", part)}
+    assert {"mcp_rls.claims", "mcp_rls.open", "mcp_rls.person", "mcp_rls.claim_tenant"} <= read
+    resolve_ = next(f for f in state.functions.values() if f.name == "resolve")
+    assert all(name.removeprefix("mcp_rls.") in resolve_.definition for name in read)
+    assert resolve_.execute == ("public",)
+    assert "resolve" not in {f.name for f in lowered(text.replace("resolved: true", ""), catalog()).functions.values()}
