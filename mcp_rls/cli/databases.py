@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _ELSE_SCRATCH = f"Else {DATABASE_VARIABLE}, else a scratch one with the tables of schema.sql beside FILE."
 _INDEXES = "Then the indexes that the file's rules look up by: one at a time, concurrently, outside the transaction."
+_PER_TABLE = "A transaction for each table; one for those that change together because policies of one read another."
 _NEEDED = f"Else {DATABASE_VARIABLE}; one of the two is needed."
 
 
@@ -77,7 +78,7 @@ def plan(
     "--lock-timeout", default="300ms", show_default=True, help="How long to wait for a lock, and others behind it."
 )
 @click.option("--patience", default=30.0, show_default=True, help="Seconds in which to try again for a lock.")
-@click.option("--per-table", is_flag=True, help="A transaction for each table: no more than one is locked at a time.")
+@click.option("--per-table", is_flag=True, help=_PER_TABLE)
 @click.option("--create-indexes", is_flag=True, help=_INDEXES)
 @output_format("changes")
 def apply(

@@ -19,6 +19,7 @@ from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
 from mcp_rls.database.introspect import read_catalog, read_state
+from mcp_rls.database.reads import reads
 from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.inspection.read import read_facts
@@ -147,7 +148,8 @@ def apply_by_table(
 ) -> int:
     """Brings the database to what the policies say in a transaction for each table; how many there were.
 
-    No more than one table is locked at a time. Every step leaves a whole, recorded state that is no wider than the
+    No more than one table is locked at a time, but for those whose policies read each other: they change in one
+    transaction. Every step leaves a whole, recorded state that is no wider than the
     wider of both ends, so whatever stops it half way, to run it again goes on where it stopped. Raises Refused.
     """
     with _to_ourselves(conn, lock_timeout, patience, waiting):
@@ -164,7 +166,8 @@ def _step_by_step(
 ) -> int:
     with _refusals(lock_timeout):
         prepared = prepare(conn, policies)
-    ways = by_table(prepared.actual, prepared.desired)
+    read = reads(conn, prepared.catalog, prepared.actual, prepared.desired)
+    ways = by_table(prepared.actual, prepared.desired, read)
     if ways is None:
         raise Refused("who is recognised changes together with rules of tables: that takes one transaction")
     steps = [(about, step) for about, step in ways if step]

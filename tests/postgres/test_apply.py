@@ -370,7 +370,7 @@ def test_no_step_by_table_locks_two(scratch):
     scratch.run(NOTES + TWO_TABLES)
     for text in (WITH_DRAFTS, EXISTING, HEAD):
         prepared = scratch.prepare(text)
-        steps = [step for _, step in by_table(prepared.actual, prepared.desired) or []]
+        steps = [step for _, step in by_table(prepared.actual, prepared.desired, {}) or []]
         assert max(len(step.locked) for step in steps) == 1
         assert {t for step in steps for t in step.locked} == set(prepared.plan.locked)
         for step in steps:
