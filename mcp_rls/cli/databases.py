@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def plan(
     Only reads. Exit 1 if anything is pending, 0 if nothing is. Indexes that the file's rules look up by and that aren't
     there are shown in any case, and pending only with --create-indexes.
     """
-    from mcp_rls.database.apply import prepare
+    from mcp_rls.database.apply import patiently, prepare
     from mcp_rls.database.fleet import planning
     from mcp_rls.database.indexes import missing
 
@@ -61,9 +62,9 @@ def plan(
         _for_one(create_indexes)
         fleet.carry_out("plan", file, planning(policies), format_, with_sql=with_sql)
     with target.beside(file).open() as place:
-        prepared = prepare(place.connection, policies)
-        indexes = tuple(index.operation for index in missing(place.connection, prepared.resolved))
-        description = place.description
+        conn, description = place.connection, place.description
+        prepared = patiently(conn, lambda: prepare(conn, policies), waiting=progress)
+        indexes = tuple(index.operation for index in missing(conn, prepared.resolved))
     show_warnings(prepared.diagnostics, str(file))
     changes = report.Changes(prepared.plan, description, with_sql, indexes=indexes, create_indexes=create_indexes)
     report.write("changes", format_, changes, sys.stdout)
@@ -99,7 +100,7 @@ def apply(
     --per-table what was done before stays, and another run goes on from there; no step opens what both ends close.
     An index that can't be made (exit 2) leaves the policies as they were applied.
     """
-    from mcp_rls.database.apply import Refused, prepare
+    from mcp_rls.database.apply import Refused, patiently, prepare
     from mcp_rls.database.fleet import applying
 
     if fleet is not None:
@@ -110,14 +111,15 @@ def apply(
     policies = load(file)
     with target.open() as place:
         locks: Any = {"lock_timeout": lock_timeout, "patience": patience, "waiting": progress}
-        prepared = prepare(place.connection, policies)
+        look = partial(patiently, place.connection, lambda: prepare(place.connection, policies), patience, progress)
+        prepared = look()
         show_warnings(prepared.diagnostics, str(file))
         try:
             _carry_out(place, policies, prepared, per_table, locks)
             failed = _make_indexes(place, prepared.resolved) if create_indexes else []
             if create_indexes:
                 # where an index is there now, an equality is written so that it serves
-                _carry_out(place, policies, prepare(place.connection, policies), per_table, locks)
+                _carry_out(place, policies, look(), per_table, locks)
         except Refused as refused:
             raise Problem(str(refused)) from refused
     if failed:
@@ -134,10 +136,11 @@ def _for_one(asked: bool) -> None:
 
 
 def _carry_out(place: Place, policies: PolicySet, prepared: Prepared, per_table: bool, locks: Any) -> None:
-    from mcp_rls.database.apply import apply_by_table, apply_plan, take_note
+    from mcp_rls.database.apply import apply_by_table, apply_plan, patiently, take_note
 
     if not prepared.plan:
-        for changed in take_note(place.connection, policies):
+        noted = partial(take_note, place.connection, policies)
+        for changed in patiently(place.connection, noted, locks["patience"], progress):
             progress(f"took note of {report.shown(changed)}")
     elif per_table:
         apply_by_table(place.connection, policies, progress=progress, **locks)
@@ -181,7 +184,7 @@ def revision(file: Path, message: str, target: Target, config: Path, head: str) 
     `alembic upgrade head` carries it out; a downgrade that opens needs `-x mcp_rls_open=yes`.
     """
     from mcp_rls import alembic_plugin
-    from mcp_rls.database.apply import prepare
+    from mcp_rls.database.apply import patiently, prepare
 
     _require_database(target)
     if not config.is_file():
@@ -190,7 +193,7 @@ def revision(file: Path, message: str, target: Target, config: Path, head: str) 
         )
     policies = load(file)
     with target.open() as place:
-        prepared = prepare(place.connection, policies)
+        prepared = patiently(place.connection, lambda: prepare(place.connection, policies), waiting=progress)
         show_warnings(prepared.diagnostics, str(file))
         if not prepared.plan:
             click.echo(f"nothing pending in {place.description}: no revision written")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -18,18 +18,21 @@ from mcp_rls.compiler.ledger import SEEN_OF
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
+from mcp_rls.database.drift.reading import LOCKED, rows
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.reads import reads
 from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, refused, run
-from mcp_rls.plan import LOCK_TIMEOUT, PATIENCE, Operation, Plan, plan
+from mcp_rls.plan import EXCLUSIVE, LOCK_TIMEOUT, PATIENCE, Operation, Plan, plan
 from mcp_rls.state import SCHEMA, State
 from mcp_rls.ways import by_table
 
 Connection = psycopg.Connection[Any]
 Progress = Callable[[str], None]
+Found = TypeVar("Found")
+READING = 10.0  # seconds in which what another session has locked is read again and again, where nobody says longer
 _PAUSES = (0.1, 2.0)  # seconds between two tries: the first, doubled each time, and the longest
 
 
@@ -101,7 +104,7 @@ def install(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
 
     Raises Invalid for errors in the policies, Refused when the database stands against it.
     """
-    with _refusals(LOCK_TIMEOUT), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
+    with _refusals(conn), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
         _alone(conn)
         prepared = prepare(conn, policies, accept)
         _execute(conn, prepared.plan)
@@ -126,7 +129,7 @@ def apply_plan(
     """
 
     def attempt() -> None:
-        with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
+        with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
             _alone(conn)
             prepared = prepare(conn, policies)
             if (prepared.plan.before, prepared.plan.after) != (expected.before, expected.after):
@@ -164,8 +167,7 @@ def _step_by_step(
     progress: Progress | None,
     waiting: Progress | None,
 ) -> int:
-    with _refusals(lock_timeout):
-        prepared = prepare(conn, policies)
+    prepared = patiently(conn, lambda: prepare(conn, policies), patience, waiting)
     read = reads(conn, prepared.catalog, prepared.actual, prepared.desired)
     ways = by_table(prepared.actual, prepared.desired, read)
     if ways is None:
@@ -173,7 +175,7 @@ def _step_by_step(
     steps = [(about, step) for about, step in ways if step]
 
     def attempt(step: Plan) -> None:
-        with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
+        with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
             _carry_out(conn, step, lock_timeout)
 
     for number, (about, step) in enumerate(steps):
@@ -183,8 +185,8 @@ def _step_by_step(
             raise Refused(f"{about}: {refused}; {number} of {len(steps)} steps were done before, and stay") from refused
         if progress is not None:
             progress(f"{number + 1}/{len(steps)} {about}")
-    take_note(conn, policies)
-    left = _left(conn, prepared.resolved)
+    patiently(conn, lambda: take_note(conn, policies), patience, waiting)
+    left = patiently(conn, lambda: _left(conn, prepared.resolved), patience, waiting)
     if left:
         raise Refused(f"all {len(steps)} steps were done, and yet this is to be done: {left}")
     return len(steps)
@@ -195,8 +197,8 @@ def _to_ourselves(conn: Connection, lock_timeout: str, patience: float, waiting:
     """Keeps other applies away for several transactions: between two of them one would meet a state of neither end."""
 
     def take() -> None:
-        with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
-            conn.execute("select pg_advisory_lock(hashtext('mcp_rls.apply'))")
+        with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
+            _alone(conn, "pg_advisory_lock")
 
     _patiently(take, patience, waiting)
     try:
@@ -212,7 +214,7 @@ def take_note(conn: Connection, policies: PolicySet) -> list[str]:
     query = f"""select coalesce(s.object, m.object)
         from ({SEEN_OF}) s full join (select * from {SCHEMA}.manifest where source = 'seen') m on m.object = s.object
         where s.facts is distinct from m.facts order by 1"""
-    with _refusals(LOCK_TIMEOUT), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
+    with _refusals(conn), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
         _alone(conn)
         changed = [row[0] for row in conn.execute(query.encode(), arguments)]
         if changed:
@@ -220,8 +222,25 @@ def take_note(conn: Connection, policies: PolicySet) -> list[str]:
     return changed
 
 
-def _patiently(attempt: Callable[[], None], patience: float, waiting: Progress | None) -> None:
-    """Tries until the locks are had or `patience` seconds are over, with longer and longer, uneven pauses."""
+def patiently(
+    conn: Connection, look: Callable[[], Found], patience: float = READING, waiting: Progress | None = None
+) -> Found:
+    """What `look` gives, that reads only: tried again while another session has locked what it reads.
+
+    Raises Locked, which names those tables, when `patience` seconds are over.
+    """
+
+    def attempt() -> Found:
+        try:
+            return look()
+        except psycopg.errors.LockNotAvailable as error:
+            raise Locked(_in_the_way(conn)) from error
+
+    return _patiently(attempt, patience, waiting)
+
+
+def _patiently(attempt: Callable[[], Found], patience: float, waiting: Progress | None) -> Found:
+    """What it gives, once the locks are had: tried for `patience` seconds, with longer and longer, uneven pauses."""
     until, pause = time.monotonic() + patience, _PAUSES[0]
     while True:
         try:
@@ -264,18 +283,21 @@ def _carry_out(
     _execute(conn, plan_, progress)
 
 
-def _alone(conn: Connection) -> None:
+def _alone(conn: Connection, lock: str = "pg_advisory_xact_lock") -> None:
     """Waits for another apply to end, as long as for any lock."""
-    conn.execute("select pg_advisory_xact_lock(hashtext('mcp_rls.apply'))")
+    try:
+        conn.execute(f"select {lock}(hashtext('mcp_rls.apply'))".encode())
+    except psycopg.errors.LockNotAvailable as error:
+        raise Locked("another apply is at work here: its lock was not to be had") from error
 
 
 @contextmanager
-def _refusals(lock_timeout: str) -> Iterator[None]:
+def _refusals(conn: Connection) -> Iterator[None]:
     """PostgreSQL's errors in its own words, as a refusal: the transaction is rolled back."""
     try:
         yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-        raise Locked(f"a lock was not to be had within {lock_timeout}") from error
+        raise Locked(_in_the_way(conn)) from error
     except psycopg.errors.DuplicateSchema as error:
         raise Refused("there is a schema mcp_rls without a manifest: it isn't ours, and was left alone") from error
     except psycopg.Error as error:
@@ -285,6 +307,16 @@ def _refusals(lock_timeout: str) -> Iterator[None]:
             raise Locked(f"another session changed the same at that moment: {error.diag.message_primary}") from error
         hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
         raise Refused(f"PostgreSQL refused, and nothing was changed: {error.diag.message_primary}{hint}") from error
+
+
+def _in_the_way(conn: Connection) -> str:
+    """Why a lock was not to be had, as far as it can be told: tables that another session lets nobody read."""
+    held = rows(conn, LOCKED)
+    if not held:
+        return "a lock was not to be had"
+    tables, pids = (sorted({getattr(row, key) for row in held}) for key in ("name", "pid"))
+    whose = f"{EXCLUSIVE}, pid {', '.join(map(str, pids))} in pg_stat_activity"
+    return f"a lock was not to be had: another session has locked {', '.join(tables)} ({whose})"
 
 
 def _collided(error: psycopg.Error) -> bool:
