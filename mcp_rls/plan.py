@@ -51,11 +51,15 @@ class Operation:
 
 @dataclass(frozen=True)
 class Plan:
-    """`operations` in order; `before` and `after` are the fingerprints of the states they lead from and to."""
+    """`operations` in order; `before` and `after` are the fingerprints of the states they lead from and to.
+
+    `by_hand`: what was found otherwise than it was noted, which no operation puts back: it is only taken note of.
+    """
 
     operations: tuple[Operation, ...]
     before: str
     after: str
+    by_hand: tuple[Operation, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.operations)
@@ -303,7 +307,7 @@ def _operation(
     statements: tuple[str, ...], words: str, said: list[effects.Said], *, lock: str = "", subject: str
 ) -> Operation:
     """An operation with what it changes told line by line."""
-    lines = [words, *(f"  {line}" for _, line in said)]
+    lines = [words, *(f"  {' '.join(line.splitlines())}" for _, line in said)]
     return Operation(statements, "\n".join(lines), effects.together(said), lock, subject)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -49,6 +50,8 @@ def plan(
     file: Path, target: Target, fleet: FleetAsked | None, *, with_sql: bool, create_indexes: bool, format_: str
 ) -> None:
     """Say what `apply` would do: each change in words, OPENS or CLOSES, and the lock that it takes.
+
+    What was changed by hand, and `apply` would leave so, is told too; it isn't pending.
 
     Only reads. Exit 1 if anything is pending, 0 if nothing is. Indexes that the file's rules look up by and that aren't
     there are shown in any case, and pending only with --create-indexes.
@@ -98,6 +101,7 @@ def apply(
     A table that is in use is asked for again and again, with short waits, so that its readers don't queue up behind.
     Nothing is changed (exit 2) when a lock can't be had in time, or the database moved since it was looked at. With
     --per-table what was done before stays, and another run goes on from there; no step opens what both ends close.
+    What was changed by hand, and stays, is told first ("found changed by hand") and then counts as meant for `drift`.
     An index that can't be made (exit 2) leaves the policies as they were applied.
     """
     from mcp_rls.database.apply import Refused, patiently, prepare
@@ -114,6 +118,7 @@ def apply(
         look = partial(patiently, place.connection, lambda: prepare(place.connection, policies), patience, progress)
         prepared = look()
         show_warnings(prepared.diagnostics, str(file))
+        _tell_found(prepared, click.echo if format_ == "text" else progress)
         try:
             _carry_out(place, policies, prepared, per_table, locks)
             failed = _make_indexes(place, prepared.resolved) if create_indexes else []
@@ -159,14 +164,26 @@ def _make_indexes(place: Place, resolved: ResolvedPolicies) -> list[str]:
 
 
 def _done(operation: Operation) -> None:
-    progress(f"{operation.effect.value:<8}{report.shown(operation.words)}")
+    progress(_said(operation))
+
+
+def _said(operation: Operation) -> str:
+    first, *rest = report.lines(operation.words)
+    return "\n".join([f"{operation.effect.value:<8}{first}", *(f"{'':10}{line}" for line in rest)])
+
+
+def _tell_found(prepared: Prepared, say: Callable[[str], None] = progress) -> None:
+    """What isn't as it was noted, and will be noted as it is: told before anything is done."""
+    for found in report.by_hand(prepared.plan):
+        say(_said(found))
 
 
 def _outcome(prepared: Prepared, description: str) -> str:
-    number = len(prepared.plan.operations)
+    number, found = len(prepared.plan.operations), len(prepared.plan.by_hand)
+    noted = f"; took note of {found} found changed by hand" if found else ""
     if not number:
-        return f"nothing pending in {description}"
-    return f"applied {report.counted(number, 'change')} to {description}"
+        return f"nothing pending in {description}{noted}"
+    return f"applied {report.counted(number, 'change')} to {description}{noted}"
 
 
 @click.command(short_help="The same plan as an Alembic revision, up and down.")
@@ -195,6 +212,7 @@ def revision(file: Path, message: str, target: Target, config: Path, head: str) 
     with target.open() as place:
         prepared = patiently(place.connection, lambda: prepare(place.connection, policies), waiting=progress)
         show_warnings(prepared.diagnostics, str(file))
+        _tell_found(prepared)
         if not prepared.plan:
             click.echo(f"nothing pending in {place.description}: no revision written")
             return

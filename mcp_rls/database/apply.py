@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from mcp_rls.compiler.ledger import SEEN_OF
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
+from mcp_rls.database.drift import unnoted
 from mcp_rls.database.drift.reading import LOCKED, rows
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.reads import reads
@@ -33,6 +34,7 @@ Connection = psycopg.Connection[Any]
 Progress = Callable[[str], None]
 Found = TypeVar("Found")
 READING = 10.0  # seconds in which what another session has locked is read again and again, where nobody says longer
+_PROMISED = ("before", "after", "by_hand")  # what a plan says of the database it was made for
 _PAUSES = (0.1, 2.0)  # seconds between two tries: the first, doubled each time, and the longest
 
 
@@ -84,7 +86,13 @@ def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
         tables = ", ".join(map(str, actual.suspended))
         raise Refused(f"{tables}: suspended; finish that migration, or run: select {SCHEMA}.resume()")
     desired = lower(resolved, actual)
-    return Prepared(catalog, resolved, actual, desired, plan(actual, desired), diagnostics)
+    planned = replace(plan(actual, desired), by_hand=_by_hand(conn))
+    return Prepared(catalog, resolved, actual, desired, planned, diagnostics)
+
+
+def _by_hand(conn: Connection) -> tuple[Operation, ...]:
+    """What the database holds otherwise than it was noted: to carry a plan out takes note of it."""
+    return tuple(Operation((), f.change, f.effect, subject=f.object) for f in unnoted(conn))
 
 
 def _lint(conn: Connection, policies: PolicySet, diagnostics: Diagnostics, accept: frozenset[str]) -> None:
@@ -132,7 +140,7 @@ def apply_plan(
         with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
             _alone(conn)
             prepared = prepare(conn, policies)
-            if (prepared.plan.before, prepared.plan.after) != (expected.before, expected.after):
+            if any(getattr(prepared.plan, part) != getattr(expected, part) for part in _PROMISED):
                 raise Moved("the database changed since this plan was made; plan again")
             _carry_out(conn, expected, lock_timeout, progress)
             _verify(conn, prepared.resolved)
@@ -185,11 +193,21 @@ def _step_by_step(
             raise Refused(f"{about}: {refused}; {number} of {len(steps)} steps were done before, and stay") from refused
         if progress is not None:
             progress(f"{number + 1}/{len(steps)} {about}")
+    _tell_late(conn, prepared, progress)
     patiently(conn, lambda: take_note(conn, policies), patience, waiting)
     left = patiently(conn, lambda: _left(conn, prepared.resolved), patience, waiting)
     if left:
         raise Refused(f"all {len(steps)} steps were done, and yet this is to be done: {left}")
     return len(steps)
+
+
+def _tell_late(conn: Connection, prepared: Prepared, progress: Progress | None) -> None:
+    """Tells what was changed by hand while the steps were taken, but for tables that they change themselves."""
+    known = {o.words for o in prepared.plan.by_hand}
+    ours = {f"table {o.table}" for o in prepared.plan.operations if o.table}
+    for found in _by_hand(conn):
+        if progress is not None and found.words not in known and found.subject not in ours:
+            progress(f"found changed by hand meanwhile: {found.words}")
 
 
 @contextmanager
