@@ -81,6 +81,8 @@ def _by_table(state: State) -> dict[TableName, State]:
             switches={table: state.switches[table]} if table in state.switches else {},
             privileges=frozenset(held.get(table, ())),
             revoked=frozenset(revoked.get(table, ())),
+            uncommented=state.uncommented
+            & {t.object for t in (*state.policies_by_table.get(table, ()), *triggers.get(table, ()))},
         )
         for table in tables
     }
@@ -96,6 +98,7 @@ def _joined(parts: Mapping[TableName, State], tables: Iterable[TableName]) -> St
         switches={key: w for s in states for key, w in s.switches.items()},
         privileges=frozenset().union(*(s.privileges for s in states)),
         revoked=frozenset().union(*(s.revoked for s in states)),
+        uncommented=frozenset().union(*(s.uncommented for s in states)),
     )
 
 

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function, Table, TableName
 from mcp_rls.compiler.helpers import json_text
+from mcp_rls.database.comments import changed_comments
 from mcp_rls.database.roles import HELD, ROLES, class_roles_noted, role
 from mcp_rls.database.triggers import OUR_TRIGGERS, our_trigger
 from mcp_rls.state import LEFT, PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches, Trigger
@@ -257,7 +258,6 @@ def _functions(rows: list[dict[str, Any]]) -> dict[str, tuple[Function, ...]]:
 
 # --- what is ours -----------------------------------------------------------------------------------------------------
 
-
 _OUR_FUNCTIONS = f"""
 select f.proname as name, oidvectortypes(f.proargtypes) as arguments, pg_get_functiondef(f.oid) as definition,
        pg_get_function_result(f.oid) as returns,
@@ -289,6 +289,7 @@ def read_state(
         held = _rows(conn, HELD.format(roles=sql.array(own))) if own else []
         functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES)
         triggers = _rows(conn, OUR_TRIGGERS)
+        commented = changed_comments(conn, {r["object"]: r["place"] for r in manifest.values()})
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {
@@ -299,7 +300,7 @@ def read_state(
     def known(thing: Ours) -> Ours:
         return _as_noted(thing, manifest.get(thing.object), printed.get(thing.object))
 
-    ours = [_our_policy(everything[p["relation"]], p) for p in policies]
+    ours = (_our_policy(everything[p["relation"]], p) for p in policies)
     return State(
         installed=installed,
         functions={f.signature: known(f) for f in map(_our_function, functions)},
@@ -321,6 +322,7 @@ def read_state(
             sorted(o.removeprefix("suspended ") for o, r in manifest.items() if r["source"] == "suspended")
         ),
         recorded=frozenset(o for o, r in manifest.items() if o.startswith(_KEPT) and r["source"] != LEFT),
+        uncommented=frozenset(commented),
     )
 
 

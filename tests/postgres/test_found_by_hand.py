@@ -98,9 +98,7 @@ def test_apply_tells_them_in_json(ask: Callable[..., Result]):
     result = ask("apply", 2, "--format", "json")
     assert subjects(result) == set(BY_HAND)
     assert told(result.stderr) == 3
-    change = (
-        "change policy 'mcp_rls: notes select'\n          helper loses select where id = 1\n          helper gains "
-    )
+    change = "change policy 'mcp_rls: notes select'\n          helper loses select where id = 1\n          helper "
     assert change in result.stderr
 
 

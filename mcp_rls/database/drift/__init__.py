@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psycopg
 
 from mcp_rls.compiler.model import PolicySet
-from mcp_rls.database.drift import functions, pending, policies, roles, tables, triggers, wording
+from mcp_rls.database.drift import comments, functions, pending, policies, roles, tables, triggers, wording
 from mcp_rls.database.drift.finding import Drift, Finding, Kind
 from mcp_rls.database.drift.reading import (
     Connection,
@@ -79,6 +79,13 @@ def _findings(conn: Connection, file: PolicySet) -> Iterator[Finding]:
 
 def _drifted(conn: Connection, look: Look, names: Renames) -> Iterator[Finding]:
     """The catalog against the manifest."""
+    found = list(_meant(conn, look, names))
+    yield from found
+    yield from comments.told(conn, look, {f.object for f in found})
+
+
+def _meant(conn: Connection, look: Look, names: Renames) -> Iterator[Finding]:
+    """What changes what is meant, or may."""
     for old, new in sorted(names.items()):
         yield Finding(Kind.NOTE, f"table {new}", "renamed, with its policies as they were", f"named {old}")
     yield from map(_suspended, sorted(look.suspended))

@@ -306,7 +306,7 @@ def differences(one: State, other: State) -> list[str]:
             parts = _parts(before.get(key)), _parts(after.get(key))
             unlike = {part for part in {*parts[0], *parts[1]} if parts[0].get(part) != parts[1].get(part)}
             found += [f"{key}: {part} {parts[0].get(part)!r}, then {parts[1].get(part)!r}" for part in sorted(unlike)]
-    for name in ("privileges", "revoked", "recorded", "grants", "class_roles"):
+    for name in ("privileges", "revoked", "recorded", "grants", "class_roles", "uncommented"):
         before, after = getattr(one, name), getattr(other, name)
         if before != after:
             found.append(f"{name}: lost {sorted(before - after)}, too many {sorted(after - before)}")
