@@ -87,18 +87,17 @@ PATIENCE = 30.0  # seconds in which locks are asked for again and again
 
 def plan(actual: State, desired: State) -> Plan:
     """What to do to `actual` so that it becomes `desired`; no operations when nothing differs."""
-    operations: list[Operation] = []
+    return Plan(tuple(operations(actual, desired)), actual.fingerprint, desired.fingerprint)
+
+
+def operations(actual: State, desired: State) -> Iterator[Operation]:
+    """The operations of that plan, for whom needs no more of it."""
     start = actual
     if _result_types_change(actual, desired):
         # policies hold such a function fast: until it is made anew they admit nothing
         start = replace(actual, policies={k: p if p.is_as_before else shut(p) for k, p in actual.policies.items()})
-        operations += _Difference(actual, start).changed()
-    operations += _operations(start, desired)
-    return Plan(tuple(operations), actual.fingerprint, desired.fingerprint)
-
-
-def _operations(actual: State, desired: State) -> Iterator[Operation]:
-    for step in _Difference(actual, desired).steps():
+        yield from _Difference(actual, start).changed()
+    for step in _Difference(start, desired).steps():
         yield from step
 
 

@@ -102,6 +102,23 @@ def _joined(parts: Mapping[TableName, State], tables: Iterable[TableName]) -> St
     )
 
 
+def with_tables(state: State, tables: frozenset[TableName], other: State) -> State:
+    """`state`, but of these tables, and of what isn't one table's, what `other` holds."""
+
+    def its(side: State, table: TableName) -> bool:
+        return (table in tables) is (side is other)
+
+    sides = (state, other)
+    return replace(
+        other,
+        policies={key: p for side in sides for key, p in side.policies.items() if its(side, p.table)},
+        triggers={key: t for side in sides for key, t in side.triggers.items() if its(side, t.table)},
+        switches={table: s for side in sides for table, s in side.switches.items() if its(side, table)},
+        privileges=frozenset(p for side in sides for p in side.privileges if its(side, p.table)),
+        revoked=frozenset(p for side in sides for p in side.revoked if its(side, p.table)),
+    )
+
+
 def removed(actual: State) -> State:
     """The state without anything of ours: what was revoked given back, row security and `as before` policies left."""
     kept = {key: p for key, p in actual.policies.items() if p.is_as_before}

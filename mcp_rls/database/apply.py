@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import psycopg
 
 from mcp_rls import sql
-from mcp_rls.catalog import Catalog
+from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler.ledger import SEEN_OF
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
@@ -26,9 +27,9 @@ from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, refused, run
-from mcp_rls.plan import EXCLUSIVE, LOCK_TIMEOUT, PATIENCE, Operation, Plan, plan
+from mcp_rls.plan import EXCLUSIVE, LOCK_TIMEOUT, PATIENCE, Operation, Plan, operations, plan
 from mcp_rls.state import SCHEMA, State
-from mcp_rls.ways import by_table
+from mcp_rls.ways import by_table, with_tables
 
 Connection = psycopg.Connection[Any]
 Progress = Callable[[str], None]
@@ -62,9 +63,9 @@ class Prepared:
     diagnostics: Diagnostics
 
 
-def state_for(conn: Connection, policies: PolicySet) -> State:
-    """What of this database a plan for these policies is made from."""
-    return read_state(conn, policies.schemas, policies.acting, policies.class_roles.values())
+def state_for(conn: Connection, policies: PolicySet, only: frozenset[TableName] | None = None) -> State:
+    """What of this database a plan for these policies is made from; `only`: policies of these tables alone."""
+    return read_state(conn, policies.schemas, policies.acting, policies.class_roles.values(), only)
 
 
 def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = frozenset()) -> Prepared:
@@ -116,7 +117,7 @@ def install(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
         _alone(conn)
         prepared = prepare(conn, policies, accept)
         _execute(conn, prepared.plan)
-        _verify(conn, prepared.resolved)
+        _verify(conn, prepared)
     return prepared.plan
 
 
@@ -143,7 +144,7 @@ def apply_plan(
             if any(getattr(prepared.plan, part) != getattr(expected, part) for part in _PROMISED):
                 raise Moved("the database changed since this plan was made; plan again")
             _carry_out(conn, expected, lock_timeout, progress)
-            _verify(conn, prepared.resolved)
+            _verify(conn, prepared)
 
     _patiently(attempt, patience, waiting)
 
@@ -369,9 +370,20 @@ def _execute(conn: Connection, carried: Plan, progress: Callable[[Operation], No
             progress(operation)
 
 
-def _verify(conn: Connection, resolved: ResolvedPolicies) -> None:
-    """Plans again: anything left to do means that a statement did not have its effect (a grant by another grantor)."""
-    left = _left(conn, resolved)
+def _verify(conn: Connection, carried: Prepared) -> None:
+    """Plans again: anything left to do means that a statement did not have its effect (a grant by another grantor).
+
+    Tables are locked meanwhile, so it looks at those that were changed, and takes the others for what they should be.
+    """
+    policies = carried.resolved.policies
+    tables = {o.table for o in carried.plan.operations if o.table}
+    changed = frozenset(table for table in tables if table.schema in policies.schemas)
+    # what was given back to a role that is a token's no more is read no more
+    known = {"public", *policies.acting, *policies.class_roles.values()}
+    held = frozenset(p for p in carried.desired.privileges if p.role in known)
+    wanted = replace(carried.desired, privileges=held)
+    now = with_tables(wanted, changed, state_for(conn, policies, changed))
+    left = _words(operations(now, wanted))
     if left:
         raise Refused(f"after applying, this was still to be done, so nothing was changed: {left}")
 
@@ -379,4 +391,8 @@ def _verify(conn: Connection, resolved: ResolvedPolicies) -> None:
 def _left(conn: Connection, resolved: ResolvedPolicies) -> str:
     """What is still to be done, in words; '' for nothing."""
     actual = state_for(conn, resolved.policies)
-    return "; ".join(o.words for o in plan(actual, lower(resolved, actual)).operations[:3])
+    return _words(operations(actual, lower(resolved, actual)))
+
+
+def _words(left: Iterator[Operation]) -> str:
+    return "; ".join(o.words for o in islice(left, 3))

@@ -10,14 +10,13 @@ import psycopg
 from mcp_rls.state import PREFIX, comment
 
 _COMMENTS = f"""
-select format('policy %s.%s %s', n.nspname, c.relname, p.polname) as object, d.description
+select format('policy %s.%s %s', n.nspname, c.relname, p.polname) as object,
+       obj_description(p.oid, 'pg_policy')
 from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
-left join pg_description d on d.classoid = 'pg_policy'::regclass and d.objoid = p.oid and d.objsubid = 0
 where starts_with(p.polname::text, '{PREFIX}')
 union all
-select format('trigger %s.%s %s', n.nspname, c.relname, t.tgname), d.description
+select format('trigger %s.%s %s', n.nspname, c.relname, t.tgname), obj_description(t.oid, 'pg_trigger')
 from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
-left join pg_description d on d.classoid = 'pg_trigger'::regclass and d.objoid = t.oid and d.objsubid = 0
 where starts_with(t.tgname::text, ' {PREFIX}') and t.tgparentid = 0
 """
 

@@ -269,10 +269,15 @@ where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 
 
 def read_state(
-    conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str], class_roles: Iterable[str] = ()
+    conn: psycopg.Connection[Any],
+    schemas: Iterable[str],
+    roles: Iterable[str],
+    class_roles: Iterable[str] = (),
+    only: frozenset[TableName] | None = None,
 ) -> State:
     """What is ours in this database, with the switches and grants of every table in `schemas`. Of `class_roles`, that
-    are to be, also what they may use although nobody noted them yet.
+    are to be, also what they may use although nobody noted them yet. `only`: policies and triggers of these tables
+    alone, for to print them takes longest.
 
     A `source` comes from the manifest if PostgreSQL still holds or prints for the object what was recorded; else
     it is ''.
@@ -282,12 +287,12 @@ def read_state(
         path = conn.execute("select current_setting('search_path')").fetchone()
         conn.execute(_PIN)
         installed = bool(_rows(conn, f"select from pg_class where oid = to_regclass('{SCHEMA}.manifest')"))
-        manifest, printed = _manifest(conn) if installed else ({}, {})
+        manifest, printed = _manifest(conn, only) if installed else ({}, {})
         classes = class_roles_noted(conn)
         token_roles |= classes
         own = tuple(sorted({*classes, *class_roles}))
         held = _rows(conn, HELD.format(roles=sql.array(own))) if own else []
-        functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES)
+        functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES + _of(only))
         triggers = _rows(conn, OUR_TRIGGERS)
         commented = changed_comments(conn, {r["object"]: r["place"] for r in manifest.values()})
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
@@ -336,11 +341,26 @@ def _as_noted(thing: Ours, row: Row | None, now: Row | None) -> Ours:
     return replace(thing, source=row["source"] if intact else "", place=row["place"], meaning=meaning)
 
 
-def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, Row]]:
-    """What was recorded, and what PostgreSQL holds, by object."""
-    recorded = _rows(conn, f"select object, source, printed, tree, place, facts from {SCHEMA}.manifest")
+def _of(tables: frozenset[TableName] | None) -> str:
+    """A condition that a policy `p` is of one of these tables."""
+    if tables is None:
+        return ""
+    return f" and p.polrelid in (select to_regclass(t) from unnest({sql.array(tuple(map(sql.table, tables)))}) t)"
+
+
+def _manifest(
+    conn: psycopg.Connection[Any], only: frozenset[TableName] | None
+) -> tuple[dict[str, Row], dict[str, Row]]:
+    """What was recorded, and what PostgreSQL holds, by object; of `only` these tables all there is, if so asked."""
+    told, objects = "source <> 'seen'", "null"
+    if only is not None:
+        named = ("function ", *(f"{kind} {table} " for table in only for kind in ("policy", "trigger")))
+        told = f"exists (select from unnest({sql.array(named)}) name where starts_with(object, name))"
+        objects = f"array(select object from {SCHEMA}.manifest where {told})"
+    facts = f"case when {told} then facts end as facts"
+    recorded = _rows(conn, f"select object, source, printed, tree, place, {facts} from {SCHEMA}.manifest")
     known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed(text[])')")
-    printed = _rows(conn, f"select object, digest, tree from {SCHEMA}.printed(null)") if known else []
+    printed = _rows(conn, f"select object, digest, tree from {SCHEMA}.printed({objects})") if known else []
     return {r["object"]: r for r in recorded}, {p["object"]: p for p in printed}
 
 

@@ -15,11 +15,12 @@ import psycopg
 import pytest
 
 from mcp_rls.alembic_plugin import way_back
+from mcp_rls.catalog import TableName
 from mcp_rls.database import apply
 from mcp_rls.database.apply import Refused
 from mcp_rls.diagnostics import Invalid
 from mcp_rls.plan import Plan, plan
-from mcp_rls.ways import by_table, removed
+from mcp_rls.ways import by_table, removed, with_tables
 from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, helper, make_roles, policies
 
 pytestmark = pytest.mark.postgres
@@ -339,6 +340,18 @@ def test_a_lock_is_asked_for_again(scratch):
         done.result(timeout=20)
     assert all("public.notes is in use" in line for line in tries)
     assert scratch.left(FILE) == []
+
+
+def test_what_was_changed_is_looked_at_alone(scratch):
+    """Of the tables that are asked for, all that a look at everything finds; of others no policy."""
+    scratch.run(NOTES + TWO_TABLES)
+    scratch.install(WITH_DRAFTS)
+    whole, notes = apply.state_for(scratch.connection, policies(WITH_DRAFTS)), TableName("public", "notes")
+    part = apply.state_for(scratch.connection, policies(WITH_DRAFTS), frozenset({notes}))
+    assert {t for t, _ in whole.policies} == {notes, TableName("public", "drafts")}
+    assert dict(part.policies) == {key: p for key, p in whole.policies.items() if p.table == notes}
+    assert all(p.source and p.meaning for p in part.policies.values())
+    assert with_tables(whole, frozenset({notes}), part).fingerprint == whole.fingerprint
 
 
 # --- a transaction for each table
