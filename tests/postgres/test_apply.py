@@ -342,6 +342,23 @@ def test_a_lock_is_asked_for_again(scratch):
     assert scratch.left(FILE) == []
 
 
+def test_a_statement_without_its_effect_is_noticed(scratch):
+    """Whom somebody else gave a privilege, keeps it after a REVOKE of the owner's: refused, with nothing changed."""
+    make_roles(scratch.connection, "agent")
+    scratch.run(NOTES + TWO_TABLES)
+    text = FILE + "trusted_roles: {agent: a job}\n"
+    scratch.install(HEAD)
+    scratch.run("grant truncate on notes to agent with grant option")
+    scratch.run("set role agent; grant truncate on notes to authenticated; reset role")
+    before, wanted = snapshot(scratch), scratch.prepare(text).plan
+    with pytest.raises(Refused, match=r"still to be done.*public\.notes: authenticated loses TRUNCATE"):
+        apply.apply_plan(scratch.connection, policies(text), wanted)
+    assert snapshot(scratch) == before
+    scratch.run("revoke truncate on notes from agent cascade")
+    scratch.install(text)
+    assert scratch.left(text) == []
+
+
 def test_what_was_changed_is_looked_at_alone(scratch):
     """Of the tables that are asked for, all that a look at everything finds; of others no policy."""
     scratch.run(NOTES + TWO_TABLES)
