@@ -98,8 +98,8 @@ def test_apply_tells_them_in_json(ask: Callable[..., Result]):
     result = ask("apply", 2, "--format", "json")
     assert subjects(result) == set(BY_HAND)
     assert told(result.stderr) == 3
-    change = "change policy 'mcp_rls: notes select'\n          helper loses select where id = 1\n          helper "
-    assert change in result.stderr
+    lines = ["change policy 'mcp_rls: notes select'", "class helper loses select where id = 1", "class helper gains"]
+    assert f"\n{'':10}".join(lines) in result.stderr
 
 
 def test_what_is_put_back_is_a_change_of_the_plan(changed: Scratch, ask: Callable[..., Result]):
