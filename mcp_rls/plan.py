@@ -32,7 +32,7 @@ from mcp_rls.compiler.ledger import INSTALL, UNINSTALL
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
 from mcp_rls.effect import Effect
-from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, State, Switches, Trigger
+from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, State, Switches, Trigger, comment
 
 Thing = Policy | Function | Trigger  # what the manifest keeps, by its name
 
@@ -51,11 +51,15 @@ class Operation:
 
 @dataclass(frozen=True)
 class Plan:
-    """`operations` in order; `before` and `after` are the fingerprints of the states they lead from and to."""
+    """`operations` in order; `before` and `after` are the fingerprints of the states they lead from and to.
+
+    `by_hand`: what was found otherwise than it was noted, which no operation puts back: it is only taken note of.
+    """
 
     operations: tuple[Operation, ...]
     before: str
     after: str
+    by_hand: tuple[Operation, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.operations)
@@ -67,7 +71,7 @@ class Plan:
     @property
     def locked(self) -> tuple[TableName, ...]:
         """The tables that nobody may read while this is carried out, in the order of their names."""
-        return tuple(sorted({o.table for o in self.operations if o.lock and o.table}))
+        return tuple(sorted({o.table for o in self.operations if o.lock == EXCLUSIVE and o.table}))
 
     @property
     def opens(self) -> tuple[Operation, ...]:
@@ -76,24 +80,24 @@ class Plan:
 
 CLASS_ROLE = "mcp_rls: the clients of a class"  # the comment on each role that we made
 EXCLUSIVE = "ACCESS EXCLUSIVE"
+OF_COMMENTS = "SHARE UPDATE EXCLUSIVE"
 LOCK_TIMEOUT = "300ms"  # whoever wants to read waits behind a waiting ALTER POLICY, so it must not wait for long
 PATIENCE = 30.0  # seconds in which locks are asked for again and again
 
 
 def plan(actual: State, desired: State) -> Plan:
     """What to do to `actual` so that it becomes `desired`; no operations when nothing differs."""
-    operations: list[Operation] = []
+    return Plan(tuple(operations(actual, desired)), actual.fingerprint, desired.fingerprint)
+
+
+def operations(actual: State, desired: State) -> Iterator[Operation]:
+    """The operations of that plan, for whom needs no more of it."""
     start = actual
     if _result_types_change(actual, desired):
         # policies hold such a function fast: until it is made anew they admit nothing
         start = replace(actual, policies={k: p if p.is_as_before else shut(p) for k, p in actual.policies.items()})
-        operations += _Difference(actual, start).changed()
-    operations += _operations(start, desired)
-    return Plan(tuple(operations), actual.fingerprint, desired.fingerprint)
-
-
-def _operations(actual: State, desired: State) -> Iterator[Operation]:
-    for step in _Difference(actual, desired).steps():
+        yield from _Difference(actual, start).changed()
+    for step in _Difference(start, desired).steps():
         yield from step
 
 
@@ -130,6 +134,7 @@ class _Difference:
         yield (g for g in guards if g.effect is not Effect.OPENS)
         yield self.gone(permissive=True)
         yield self.changed()
+        yield self.comments()
         yield self.new(permissive=True)
         yield self.switches()
         yield self.gone(permissive=False)
@@ -194,8 +199,8 @@ class _Difference:
                 create = (sql.drop_policy_if_there(old), sql.forget((old.object,)), *create)
         else:
             words, effect = f"{policy.table}: {_ceiling_words(policy)}", Effect.CLOSES
-        comment = sql.comment_on_policy(policy, _comment(policy))
-        return Operation((*create, comment), words, effect, EXCLUSIVE, policy.object, policy.table)
+        said = sql.comment_on_policy(policy, comment(policy.place))
+        return Operation((*create, said), words, effect, EXCLUSIVE, policy.object, policy.table)
 
     def gone(self, *, permissive: bool) -> Iterator[Operation]:
         for key, policy in self.actual.policies.items():
@@ -209,12 +214,28 @@ class _Difference:
             known = self.actual.policies.get(key)
             if known is not None and not same(known, policy):
                 statements = _change(known, policy)
-                if len(statements) > 1:
-                    statements = (*statements, sql.comment_on_policy(policy, _comment(policy)))
+                if len(statements) > 1 or self.comment_differs(known, policy):
+                    statements = (*statements, sql.comment_on_policy(policy, comment(policy.place)))
                 words = f"{policy.table}: change policy {policy.name!r}"
                 said = _said(known, policy)
                 made = _operation(statements, words, said, lock=EXCLUSIVE, subject=policy.object)
                 yield replace(made, table=policy.table)
+
+    def comments(self) -> Iterator[Operation]:
+        """Comments that were changed by hand, or follow the note of their place, on what is else the same."""
+        for key, policy in self.desired.policies.items():
+            known = self.actual.policies.get(key)
+            if known and same(known, policy) and self.comment_differs(known, policy):
+                yield _comment(policy, sql.comment_on_policy(policy, comment(policy.place)))
+        for key, trigger in self.desired.triggers.items():
+            before = self.actual.triggers.get(key)
+            if before and same(before, trigger) and self.comment_differs(before, trigger):
+                yield _comment(trigger, sql.comment_on_trigger(trigger, comment(trigger.place)))
+
+    def comment_differs(self, known: Policy | Trigger, wanted: Policy | Trigger) -> bool:
+        """Whether there is another comment than will be written down: what only moved in the file isn't noted anew."""
+        moves = known.source != wanted.source and known.place != wanted.place
+        return moves or wanted.object in self.actual.uncommented - self.desired.uncommented
 
     # --- guards of columns
 
@@ -303,14 +324,14 @@ def _operation(
     statements: tuple[str, ...], words: str, said: list[effects.Said], *, lock: str = "", subject: str
 ) -> Operation:
     """An operation with what it changes told line by line."""
-    lines = [words, *(f"  {line}" for _, line in said)]
+    lines = [words, *(f"  {' '.join(line.splitlines())}" for _, line in said)]
     return Operation(statements, "\n".join(lines), effects.together(said), lock, subject)
 
 
 def _guard(known: Trigger | None, wanted: Trigger | None, said: list[effects.Said]) -> Operation:
     trigger = wanted or known
     assert trigger is not None, "a change has at least one end"
-    made = (wanted.definition, sql.comment_on_trigger(wanted, _comment(wanted))) if wanted else ()
+    made = (wanted.definition, sql.comment_on_trigger(wanted, comment(wanted.place))) if wanted else ()
     statements = (*([sql.drop_trigger(known)] if known else []), *made)
     verb = "drop" if wanted is None else "make" if known is None else "change"
     words = f"{trigger.table}: {verb} trigger {trigger.name.strip()!r}"
@@ -355,8 +376,9 @@ def _by_holder(privileges: Iterable[Privilege]) -> Iterator[tuple[tuple[TableNam
         yield key, tuple(sql.on_column(p.privilege, p.column) for p in sorted(group))
 
 
-def _comment(thing: Thing) -> str:
-    return f"mcp_rls, {thing.place}" if thing.place else "mcp_rls"
+def _comment(thing: Policy | Trigger, statement: str) -> Operation:
+    words = f"{thing.table}: write the comment on {thing.name.strip()!r}"
+    return Operation((statement,), words, Effect.NEITHER, OF_COMMENTS, thing.object, thing.table)
 
 
 def _ceiling_words(policy: Policy) -> str:

@@ -27,6 +27,11 @@ BLIND_PRIVILEGES = ("TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN")
 ROW_PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
+def comment(place: str) -> str:
+    """What is written as a comment on each policy and trigger of ours that stands at `place` in the file."""
+    return f"mcp_rls, {place}" if place else "mcp_rls"
+
+
 def digest(*parts: object) -> str:
     """A short, stable name for what `parts` say: 32 hexadecimal digits."""
     return hashlib.sha256("\x1f".join(map(repr, parts)).encode()).hexdigest()[:32]
@@ -177,6 +182,7 @@ class State:
     grants: frozenset[Grant] = frozenset()  # what those hold beside `privileges`
     suspended: tuple[str, ...] = field(default=(), compare=False)  # tables whose policies are put away for a moment
     recorded: frozenset[str] = field(default=frozenset(), compare=False)  # objects in the manifest, there or not
+    uncommented: frozenset[str] = frozenset()  # objects whose comment isn't what was written with them
 
     def __post_init__(self) -> None:
         for name in ("functions", "policies", "triggers", "switches"):
@@ -199,6 +205,7 @@ class State:
             sorted(self.privileges),
             sorted(self.revoked),
             *([sorted(self.class_roles), sorted(self.grants)] if self.class_roles or self.grants else []),
+            *(["uncommented", sorted(self.uncommented)] if self.uncommented else []),
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
@@ -10,9 +12,14 @@ from mcp_rls.effect import Effect
 from mcp_rls.plan import Plan, plan
 from mcp_rls.state import State, grouped
 
+_NAMED = 5  # tables in one line
 
-def by_table(actual: State, desired: State) -> list[tuple[str, Plan]] | None:
-    """The same way in steps that each lock one table at most, each a whole plan of its own, with what it is about.
+Reads = Mapping[TableName, frozenset[TableName]]  # of a table: those whose rows decide which of its rows one sees
+
+
+def by_table(actual: State, desired: State, reads: Reads) -> list[tuple[str, Plan]] | None:
+    """The same way in steps, each a whole plan of its own, with what it is about: one locks one table, or those that
+    only together show what an end shows, since policies of one read another.
 
     What policies call comes first and goes last; then the tables, those that only close before the others. None when
     that would open: when who is recognised, or what a value is, changes together with what is said of it, old policies
@@ -21,14 +28,45 @@ def by_table(actual: State, desired: State) -> list[tuple[str, Plan]] | None:
     functions = {**actual.functions, **desired.functions}
     roles = actual.class_roles | desired.class_roles
     first = plan(actual, replace(actual, installed=True, functions=functions, class_roles=roles, schemas=()))
-    old, new, none = _by_table(actual), _by_table(desired), State(installed=True)
-    tables = [(str(t), plan(old.get(t, none), new.get(t, none))) for t in sorted(old.keys() | new.keys())]
-    if any(tables_plan for _, tables_plan in tables) and any(o.effect is Effect.OPENS for o in first.operations):
+    old, new = _by_table(actual), _by_table(desired)
+    alone = {t: plan(_joined(old, [t]), _joined(new, [t])) for t in sorted(old.keys() | new.keys())}
+    groups = together(frozenset(t for t, step in alone.items() if step), reads)
+    if groups and _meets_old_policies(first, groups, reads):
         return None
+    tables = [(_about(g), alone[g[0]] if len(g) == 1 else plan(_joined(old, g), _joined(new, g))) for g in groups]
     left = replace(desired, installed=True, functions=functions, class_roles=roles, grants=actual.grants)
     last = plan(left, replace(desired, schemas=()))
     ordered = sorted(tables, key=lambda step: bool(step[1].opens))
     return [("what policies call", first), *ordered, ("what nothing calls any more", last)]
+
+
+def together(changed: frozenset[TableName], reads: Reads) -> list[list[TableName]]:
+    """The tables that change, in groups that no step may part: what some table shows depends on all of one."""
+    groups = {table: [table] for table in sorted(changed)}
+    for table, read in reads.items():
+        parts = {groups[t][0]: groups[t] for t in changed & ({table} | read)}
+        if len(parts) > 1:
+            joined = sorted(chain(*parts.values()))
+            groups |= dict.fromkeys(joined, joined)
+    return [group for table, group in groups.items() if group[0] == table]
+
+
+def _meets_old_policies(first: Plan, groups: list[list[TableName]], reads: Reads) -> bool:
+    """Whether policies, before they change too, could show more by what they call: by more rows, or by a row less
+    that they read.
+    """
+    changed = {table for group in groups for table in group}
+    reading = any(read and changed & ({table} | read) for table, read in reads.items())
+    return any(o.effect is Effect.OPENS or (reading and o.effect is Effect.CLOSES) for o in first.operations)
+
+
+def _about(group: list[TableName]) -> str:
+    """'a', 'a and b, in one step: ...', 'a, b and 7 more, in one step: ...'."""
+    if len(group) == 1:
+        return str(group[0])
+    named, more = [str(t) for t in group[:_NAMED]], len(group) - _NAMED
+    last = [f"{more} more"] if more > 0 else [named.pop()]
+    return f"{', '.join(named)} and {last[0]}, in one step: what one shows depends on the others"
 
 
 def _by_table(state: State) -> dict[TableName, State]:
@@ -43,9 +81,42 @@ def _by_table(state: State) -> dict[TableName, State]:
             switches={table: state.switches[table]} if table in state.switches else {},
             privileges=frozenset(held.get(table, ())),
             revoked=frozenset(revoked.get(table, ())),
+            uncommented=state.uncommented
+            & {t.object for t in (*state.policies_by_table.get(table, ()), *triggers.get(table, ()))},
         )
         for table in tables
     }
+
+
+def _joined(parts: Mapping[TableName, State], tables: Iterable[TableName]) -> State:
+    """What is said of these tables, as one state."""
+    states = [parts[table] for table in tables if table in parts]
+    return State(
+        installed=True,
+        policies={key: p for s in states for key, p in s.policies.items()},
+        triggers={key: t for s in states for key, t in s.triggers.items()},
+        switches={key: w for s in states for key, w in s.switches.items()},
+        privileges=frozenset().union(*(s.privileges for s in states)),
+        revoked=frozenset().union(*(s.revoked for s in states)),
+        uncommented=frozenset().union(*(s.uncommented for s in states)),
+    )
+
+
+def with_tables(state: State, tables: frozenset[TableName], other: State) -> State:
+    """`state`, but of these tables, and of what isn't one table's, what `other` holds."""
+
+    def its(side: State, table: TableName) -> bool:
+        return (table in tables) is (side is other)
+
+    sides = (state, other)
+    return replace(
+        other,
+        policies={key: p for side in sides for key, p in side.policies.items() if its(side, p.table)},
+        triggers={key: t for side in sides for key, t in side.triggers.items() if its(side, t.table)},
+        switches={table: s for side in sides for table, s in side.switches.items() if its(side, table)},
+        privileges=frozenset(p for side in sides for p in side.privileges if its(side, p.table)),
+        revoked=frozenset(p for side in sides for p in side.revoked if its(side, p.table)),
+    )
 
 
 def removed(actual: State) -> State:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _ELSE_SCRATCH = f"Else {DATABASE_VARIABLE}, else a scratch one with the tables of schema.sql beside FILE."
 _INDEXES = "Then the indexes that the file's rules look up by: one at a time, concurrently, outside the transaction."
+_PER_TABLE = "A transaction for each table; one for those that change together because policies of one read another."
 _NEEDED = f"Else {DATABASE_VARIABLE}; one of the two is needed."
 
 
@@ -48,10 +51,12 @@ def plan(
 ) -> None:
     """Say what `apply` would do: each change in words, OPENS or CLOSES, and the lock that it takes.
 
+    What was changed by hand, and `apply` would leave so, is told too; it isn't pending.
+
     Only reads. Exit 1 if anything is pending, 0 if nothing is. Indexes that the file's rules look up by and that aren't
     there are shown in any case, and pending only with --create-indexes.
     """
-    from mcp_rls.database.apply import prepare
+    from mcp_rls.database.apply import patiently, prepare
     from mcp_rls.database.fleet import planning
     from mcp_rls.database.indexes import missing
 
@@ -60,9 +65,9 @@ def plan(
         _for_one(create_indexes)
         fleet.carry_out("plan", file, planning(policies), format_, with_sql=with_sql)
     with target.beside(file).open() as place:
-        prepared = prepare(place.connection, policies)
-        indexes = tuple(index.operation for index in missing(place.connection, prepared.resolved))
-        description = place.description
+        conn, description = place.connection, place.description
+        prepared = patiently(conn, lambda: prepare(conn, policies), waiting=progress)
+        indexes = tuple(index.operation for index in missing(conn, prepared.resolved))
     show_warnings(prepared.diagnostics, str(file))
     changes = report.Changes(prepared.plan, description, with_sql, indexes=indexes, create_indexes=create_indexes)
     report.write("changes", format_, changes, sys.stdout)
@@ -77,7 +82,7 @@ def plan(
     "--lock-timeout", default="300ms", show_default=True, help="How long to wait for a lock, and others behind it."
 )
 @click.option("--patience", default=30.0, show_default=True, help="Seconds in which to try again for a lock.")
-@click.option("--per-table", is_flag=True, help="A transaction for each table: no more than one is locked at a time.")
+@click.option("--per-table", is_flag=True, help=_PER_TABLE)
 @click.option("--create-indexes", is_flag=True, help=_INDEXES)
 @output_format("changes")
 def apply(
@@ -96,9 +101,10 @@ def apply(
     A table that is in use is asked for again and again, with short waits, so that its readers don't queue up behind.
     Nothing is changed (exit 2) when a lock can't be had in time, or the database moved since it was looked at. With
     --per-table what was done before stays, and another run goes on from there; no step opens what both ends close.
+    What was changed by hand, and stays, is told first ("found changed by hand") and then counts as meant for `drift`.
     An index that can't be made (exit 2) leaves the policies as they were applied.
     """
-    from mcp_rls.database.apply import Refused, prepare
+    from mcp_rls.database.apply import Refused, patiently, prepare
     from mcp_rls.database.fleet import applying
 
     if fleet is not None:
@@ -109,14 +115,16 @@ def apply(
     policies = load(file)
     with target.open() as place:
         locks: Any = {"lock_timeout": lock_timeout, "patience": patience, "waiting": progress}
-        prepared = prepare(place.connection, policies)
+        look = partial(patiently, place.connection, lambda: prepare(place.connection, policies), patience, progress)
+        prepared = look()
         show_warnings(prepared.diagnostics, str(file))
+        _tell_found(prepared, click.echo if format_ == "text" else progress)
         try:
             _carry_out(place, policies, prepared, per_table, locks)
             failed = _make_indexes(place, prepared.resolved) if create_indexes else []
             if create_indexes:
                 # where an index is there now, an equality is written so that it serves
-                _carry_out(place, policies, prepare(place.connection, policies), per_table, locks)
+                _carry_out(place, policies, look(), per_table, locks)
         except Refused as refused:
             raise Problem(str(refused)) from refused
     if failed:
@@ -133,10 +141,11 @@ def _for_one(asked: bool) -> None:
 
 
 def _carry_out(place: Place, policies: PolicySet, prepared: Prepared, per_table: bool, locks: Any) -> None:
-    from mcp_rls.database.apply import apply_by_table, apply_plan, take_note
+    from mcp_rls.database.apply import apply_by_table, apply_plan, patiently, take_note
 
     if not prepared.plan:
-        for changed in take_note(place.connection, policies):
+        noted = partial(take_note, place.connection, policies)
+        for changed in patiently(place.connection, noted, locks["patience"], progress):
             progress(f"took note of {report.shown(changed)}")
     elif per_table:
         apply_by_table(place.connection, policies, progress=progress, **locks)
@@ -155,14 +164,26 @@ def _make_indexes(place: Place, resolved: ResolvedPolicies) -> list[str]:
 
 
 def _done(operation: Operation) -> None:
-    progress(f"{operation.effect.value:<8}{report.shown(operation.words)}")
+    progress(_said(operation))
+
+
+def _said(operation: Operation) -> str:
+    first, *rest = report.lines(operation.words)
+    return "\n".join([f"{operation.effect.value:<8}{first}", *(f"{'':10}{line}" for line in rest)])
+
+
+def _tell_found(prepared: Prepared, say: Callable[[str], None] = progress) -> None:
+    """What isn't as it was noted, and will be noted as it is: told before anything is done."""
+    for found in report.by_hand(prepared.plan):
+        say(_said(found))
 
 
 def _outcome(prepared: Prepared, description: str) -> str:
-    number = len(prepared.plan.operations)
+    number, found = len(prepared.plan.operations), len(prepared.plan.by_hand)
+    noted = f"; took note of {found} found changed by hand" if found else ""
     if not number:
-        return f"nothing pending in {description}"
-    return f"applied {report.counted(number, 'change')} to {description}"
+        return f"nothing pending in {description}{noted}"
+    return f"applied {report.counted(number, 'change')} to {description}{noted}"
 
 
 @click.command(short_help="The same plan as an Alembic revision, up and down.")
@@ -180,7 +201,7 @@ def revision(file: Path, message: str, target: Target, config: Path, head: str) 
     `alembic upgrade head` carries it out; a downgrade that opens needs `-x mcp_rls_open=yes`.
     """
     from mcp_rls import alembic_plugin
-    from mcp_rls.database.apply import prepare
+    from mcp_rls.database.apply import patiently, prepare
 
     _require_database(target)
     if not config.is_file():
@@ -189,8 +210,9 @@ def revision(file: Path, message: str, target: Target, config: Path, head: str) 
         )
     policies = load(file)
     with target.open() as place:
-        prepared = prepare(place.connection, policies)
+        prepared = patiently(place.connection, lambda: prepare(place.connection, policies), waiting=progress)
         show_warnings(prepared.diagnostics, str(file))
+        _tell_found(prepared)
         if not prepared.plan:
             click.echo(f"nothing pending in {place.description}: no revision written")
             return

@@ -6,29 +6,36 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import psycopg
 
 from mcp_rls import sql
-from mcp_rls.catalog import Catalog
+from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler.ledger import SEEN_OF
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
+from mcp_rls.database.drift import unnoted
+from mcp_rls.database.drift.reading import LOCKED, rows
 from mcp_rls.database.introspect import read_catalog, read_state
+from mcp_rls.database.reads import reads
 from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, refused, run
-from mcp_rls.plan import LOCK_TIMEOUT, PATIENCE, Operation, Plan, plan
+from mcp_rls.plan import EXCLUSIVE, LOCK_TIMEOUT, PATIENCE, Operation, Plan, operations, plan
 from mcp_rls.state import SCHEMA, State
-from mcp_rls.ways import by_table
+from mcp_rls.ways import by_table, with_tables
 
 Connection = psycopg.Connection[Any]
 Progress = Callable[[str], None]
+Found = TypeVar("Found")
+READING = 10.0  # seconds in which what another session has locked is read again and again, where nobody says longer
+_PROMISED = ("before", "after", "by_hand")  # what a plan says of the database it was made for
 _PAUSES = (0.1, 2.0)  # seconds between two tries: the first, doubled each time, and the longest
 
 
@@ -56,9 +63,9 @@ class Prepared:
     diagnostics: Diagnostics
 
 
-def state_for(conn: Connection, policies: PolicySet) -> State:
-    """What of this database a plan for these policies is made from."""
-    return read_state(conn, policies.schemas, policies.acting, policies.class_roles.values())
+def state_for(conn: Connection, policies: PolicySet, only: frozenset[TableName] | None = None) -> State:
+    """What of this database a plan for these policies is made from; `only`: policies of these tables alone."""
+    return read_state(conn, policies.schemas, policies.acting, policies.class_roles.values(), only)
 
 
 def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = frozenset()) -> Prepared:
@@ -80,7 +87,13 @@ def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
         tables = ", ".join(map(str, actual.suspended))
         raise Refused(f"{tables}: suspended; finish that migration, or run: select {SCHEMA}.resume()")
     desired = lower(resolved, actual)
-    return Prepared(catalog, resolved, actual, desired, plan(actual, desired), diagnostics)
+    planned = replace(plan(actual, desired), by_hand=_by_hand(conn))
+    return Prepared(catalog, resolved, actual, desired, planned, diagnostics)
+
+
+def _by_hand(conn: Connection) -> tuple[Operation, ...]:
+    """What the database holds otherwise than it was noted: to carry a plan out takes note of it."""
+    return tuple(Operation((), f.change, f.effect, subject=f.object) for f in unnoted(conn))
 
 
 def _lint(conn: Connection, policies: PolicySet, diagnostics: Diagnostics, accept: frozenset[str]) -> None:
@@ -100,11 +113,11 @@ def install(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
 
     Raises Invalid for errors in the policies, Refused when the database stands against it.
     """
-    with _refusals(LOCK_TIMEOUT), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
+    with _refusals(conn), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
         _alone(conn)
         prepared = prepare(conn, policies, accept)
         _execute(conn, prepared.plan)
-        _verify(conn, prepared.resolved)
+        _verify(conn, prepared)
     return prepared.plan
 
 
@@ -125,13 +138,13 @@ def apply_plan(
     """
 
     def attempt() -> None:
-        with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
+        with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
             _alone(conn)
             prepared = prepare(conn, policies)
-            if (prepared.plan.before, prepared.plan.after) != (expected.before, expected.after):
+            if any(getattr(prepared.plan, part) != getattr(expected, part) for part in _PROMISED):
                 raise Moved("the database changed since this plan was made; plan again")
             _carry_out(conn, expected, lock_timeout, progress)
-            _verify(conn, prepared.resolved)
+            _verify(conn, prepared)
 
     _patiently(attempt, patience, waiting)
 
@@ -147,7 +160,8 @@ def apply_by_table(
 ) -> int:
     """Brings the database to what the policies say in a transaction for each table; how many there were.
 
-    No more than one table is locked at a time. Every step leaves a whole, recorded state that is no wider than the
+    No more than one table is locked at a time, but for those whose policies read each other: they change in one
+    transaction. Every step leaves a whole, recorded state that is no wider than the
     wider of both ends, so whatever stops it half way, to run it again goes on where it stopped. Raises Refused.
     """
     with _to_ourselves(conn, lock_timeout, patience, waiting):
@@ -162,15 +176,15 @@ def _step_by_step(
     progress: Progress | None,
     waiting: Progress | None,
 ) -> int:
-    with _refusals(lock_timeout):
-        prepared = prepare(conn, policies)
-    ways = by_table(prepared.actual, prepared.desired)
+    prepared = patiently(conn, lambda: prepare(conn, policies), patience, waiting)
+    read = reads(conn, prepared.catalog, prepared.actual, prepared.desired)
+    ways = by_table(prepared.actual, prepared.desired, read)
     if ways is None:
         raise Refused("who is recognised changes together with rules of tables: that takes one transaction")
     steps = [(about, step) for about, step in ways if step]
 
     def attempt(step: Plan) -> None:
-        with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
+        with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
             _carry_out(conn, step, lock_timeout)
 
     for number, (about, step) in enumerate(steps):
@@ -180,11 +194,21 @@ def _step_by_step(
             raise Refused(f"{about}: {refused}; {number} of {len(steps)} steps were done before, and stay") from refused
         if progress is not None:
             progress(f"{number + 1}/{len(steps)} {about}")
-    take_note(conn, policies)
-    left = _left(conn, prepared.resolved)
+    _tell_late(conn, prepared, progress)
+    patiently(conn, lambda: take_note(conn, policies), patience, waiting)
+    left = patiently(conn, lambda: _left(conn, prepared.resolved), patience, waiting)
     if left:
         raise Refused(f"all {len(steps)} steps were done, and yet this is to be done: {left}")
     return len(steps)
+
+
+def _tell_late(conn: Connection, prepared: Prepared, progress: Progress | None) -> None:
+    """Tells what was changed by hand while the steps were taken, but for tables that they change themselves."""
+    known = {o.words for o in prepared.plan.by_hand}
+    ours = {f"table {o.table}" for o in prepared.plan.operations if o.table}
+    for found in _by_hand(conn):
+        if progress is not None and found.words not in known and found.subject not in ours:
+            progress(f"found changed by hand meanwhile: {found.words}")
 
 
 @contextmanager
@@ -192,8 +216,8 @@ def _to_ourselves(conn: Connection, lock_timeout: str, patience: float, waiting:
     """Keeps other applies away for several transactions: between two of them one would meet a state of neither end."""
 
     def take() -> None:
-        with _refusals(lock_timeout), conn.transaction(), _settings(conn, lock_timeout):
-            conn.execute("select pg_advisory_lock(hashtext('mcp_rls.apply'))")
+        with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
+            _alone(conn, "pg_advisory_lock")
 
     _patiently(take, patience, waiting)
     try:
@@ -209,7 +233,7 @@ def take_note(conn: Connection, policies: PolicySet) -> list[str]:
     query = f"""select coalesce(s.object, m.object)
         from ({SEEN_OF}) s full join (select * from {SCHEMA}.manifest where source = 'seen') m on m.object = s.object
         where s.facts is distinct from m.facts order by 1"""
-    with _refusals(LOCK_TIMEOUT), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
+    with _refusals(conn), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
         _alone(conn)
         changed = [row[0] for row in conn.execute(query.encode(), arguments)]
         if changed:
@@ -217,8 +241,25 @@ def take_note(conn: Connection, policies: PolicySet) -> list[str]:
     return changed
 
 
-def _patiently(attempt: Callable[[], None], patience: float, waiting: Progress | None) -> None:
-    """Tries until the locks are had or `patience` seconds are over, with longer and longer, uneven pauses."""
+def patiently(
+    conn: Connection, look: Callable[[], Found], patience: float = READING, waiting: Progress | None = None
+) -> Found:
+    """What `look` gives, that reads only: tried again while another session has locked what it reads.
+
+    Raises Locked, which names those tables, when `patience` seconds are over.
+    """
+
+    def attempt() -> Found:
+        try:
+            return look()
+        except psycopg.errors.LockNotAvailable as error:
+            raise Locked(_in_the_way(conn)) from error
+
+    return _patiently(attempt, patience, waiting)
+
+
+def _patiently(attempt: Callable[[], Found], patience: float, waiting: Progress | None) -> Found:
+    """What it gives, once the locks are had: tried for `patience` seconds, with longer and longer, uneven pauses."""
     until, pause = time.monotonic() + patience, _PAUSES[0]
     while True:
         try:
@@ -261,18 +302,21 @@ def _carry_out(
     _execute(conn, plan_, progress)
 
 
-def _alone(conn: Connection) -> None:
+def _alone(conn: Connection, lock: str = "pg_advisory_xact_lock") -> None:
     """Waits for another apply to end, as long as for any lock."""
-    conn.execute("select pg_advisory_xact_lock(hashtext('mcp_rls.apply'))")
+    try:
+        conn.execute(f"select {lock}(hashtext('mcp_rls.apply'))".encode())
+    except psycopg.errors.LockNotAvailable as error:
+        raise Locked("another apply is at work here: its lock was not to be had") from error
 
 
 @contextmanager
-def _refusals(lock_timeout: str) -> Iterator[None]:
+def _refusals(conn: Connection) -> Iterator[None]:
     """PostgreSQL's errors in its own words, as a refusal: the transaction is rolled back."""
     try:
         yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-        raise Locked(f"a lock was not to be had within {lock_timeout}") from error
+        raise Locked(_in_the_way(conn)) from error
     except psycopg.errors.DuplicateSchema as error:
         raise Refused("there is a schema mcp_rls without a manifest: it isn't ours, and was left alone") from error
     except psycopg.Error as error:
@@ -282,6 +326,16 @@ def _refusals(lock_timeout: str) -> Iterator[None]:
             raise Locked(f"another session changed the same at that moment: {error.diag.message_primary}") from error
         hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
         raise Refused(f"PostgreSQL refused, and nothing was changed: {error.diag.message_primary}{hint}") from error
+
+
+def _in_the_way(conn: Connection) -> str:
+    """Why a lock was not to be had, as far as it can be told: tables that another session lets nobody read."""
+    held = rows(conn, LOCKED)
+    if not held:
+        return "a lock was not to be had"
+    tables, pids = (sorted({getattr(row, key) for row in held}) for key in ("name", "pid"))
+    whose = f"{EXCLUSIVE}, pid {', '.join(map(str, pids))} in pg_stat_activity"
+    return f"a lock was not to be had: another session has locked {', '.join(tables)} ({whose})"
 
 
 def _collided(error: psycopg.Error) -> bool:
@@ -316,9 +370,20 @@ def _execute(conn: Connection, carried: Plan, progress: Callable[[Operation], No
             progress(operation)
 
 
-def _verify(conn: Connection, resolved: ResolvedPolicies) -> None:
-    """Plans again: anything left to do means that a statement did not have its effect (a grant by another grantor)."""
-    left = _left(conn, resolved)
+def _verify(conn: Connection, carried: Prepared) -> None:
+    """Plans again: anything left to do means that a statement did not have its effect (a grant by another grantor).
+
+    Tables are locked meanwhile, so it looks at those that were changed, and takes the others for what they should be.
+    """
+    policies = carried.resolved.policies
+    tables = {o.table for o in carried.plan.operations if o.table}
+    changed = frozenset(table for table in tables if table.schema in policies.schemas)
+    # what was given back to a role that is a token's no more is read no more
+    known = {"public", *policies.acting, *policies.class_roles.values()}
+    held = frozenset(p for p in carried.desired.privileges if p.role in known)
+    wanted = replace(carried.desired, privileges=held)
+    now = with_tables(wanted, changed, state_for(conn, policies, changed))
+    left = _words(operations(now, wanted))
     if left:
         raise Refused(f"after applying, this was still to be done, so nothing was changed: {left}")
 
@@ -326,4 +391,8 @@ def _verify(conn: Connection, resolved: ResolvedPolicies) -> None:
 def _left(conn: Connection, resolved: ResolvedPolicies) -> str:
     """What is still to be done, in words; '' for nothing."""
     actual = state_for(conn, resolved.policies)
-    return "; ".join(o.words for o in plan(actual, lower(resolved, actual)).operations[:3])
+    return _words(operations(actual, lower(resolved, actual)))
+
+
+def _words(left: Iterator[Operation]) -> str:
+    return "; ".join(o.words for o in islice(left, 3))

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, Column, ForeignKey, ForeignPolicy, Function, Table, TableName
 from mcp_rls.compiler.helpers import json_text
+from mcp_rls.database.comments import changed_comments
 from mcp_rls.database.roles import HELD, ROLES, class_roles_noted, role
 from mcp_rls.database.triggers import OUR_TRIGGERS, our_trigger
 from mcp_rls.state import LEFT, PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches, Trigger
@@ -257,7 +258,6 @@ def _functions(rows: list[dict[str, Any]]) -> dict[str, tuple[Function, ...]]:
 
 # --- what is ours -----------------------------------------------------------------------------------------------------
 
-
 _OUR_FUNCTIONS = f"""
 select f.proname as name, oidvectortypes(f.proargtypes) as arguments, pg_get_functiondef(f.oid) as definition,
        pg_get_function_result(f.oid) as returns,
@@ -269,10 +269,15 @@ where n.nspname = '{SCHEMA}' and f.prokind = 'f'
 
 
 def read_state(
-    conn: psycopg.Connection[Any], schemas: Iterable[str], roles: Iterable[str], class_roles: Iterable[str] = ()
+    conn: psycopg.Connection[Any],
+    schemas: Iterable[str],
+    roles: Iterable[str],
+    class_roles: Iterable[str] = (),
+    only: frozenset[TableName] | None = None,
 ) -> State:
     """What is ours in this database, with the switches and grants of every table in `schemas`. Of `class_roles`, that
-    are to be, also what they may use although nobody noted them yet.
+    are to be, also what they may use although nobody noted them yet. `only`: policies and triggers of these tables
+    alone, for to print them takes longest.
 
     A `source` comes from the manifest if PostgreSQL still holds or prints for the object what was recorded; else
     it is ''.
@@ -282,13 +287,14 @@ def read_state(
         path = conn.execute("select current_setting('search_path')").fetchone()
         conn.execute(_PIN)
         installed = bool(_rows(conn, f"select from pg_class where oid = to_regclass('{SCHEMA}.manifest')"))
-        manifest, printed = _manifest(conn) if installed else ({}, {})
+        manifest, printed = _manifest(conn, only) if installed else ({}, {})
         classes = class_roles_noted(conn)
         token_roles |= classes
         own = tuple(sorted({*classes, *class_roles}))
         held = _rows(conn, HELD.format(roles=sql.array(own))) if own else []
-        functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES)
+        functions, policies = _rows(conn, _OUR_FUNCTIONS), _rows(conn, _OUR_POLICIES + _of(only))
         triggers = _rows(conn, OUR_TRIGGERS)
+        commented = changed_comments(conn, {r["object"]: r["place"] for r in manifest.values()})
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
         conn.execute("select set_config('search_path', %s, true)", path)
     names = {
@@ -299,7 +305,7 @@ def read_state(
     def known(thing: Ours) -> Ours:
         return _as_noted(thing, manifest.get(thing.object), printed.get(thing.object))
 
-    ours = [_our_policy(everything[p["relation"]], p) for p in policies]
+    ours = (_our_policy(everything[p["relation"]], p) for p in policies)
     return State(
         installed=installed,
         functions={f.signature: known(f) for f in map(_our_function, functions)},
@@ -321,6 +327,7 @@ def read_state(
             sorted(o.removeprefix("suspended ") for o, r in manifest.items() if r["source"] == "suspended")
         ),
         recorded=frozenset(o for o, r in manifest.items() if o.startswith(_KEPT) and r["source"] != LEFT),
+        uncommented=frozenset(commented),
     )
 
 
@@ -334,11 +341,26 @@ def _as_noted(thing: Ours, row: Row | None, now: Row | None) -> Ours:
     return replace(thing, source=row["source"] if intact else "", place=row["place"], meaning=meaning)
 
 
-def _manifest(conn: psycopg.Connection[Any]) -> tuple[dict[str, Row], dict[str, Row]]:
-    """What was recorded, and what PostgreSQL holds, by object."""
-    recorded = _rows(conn, f"select object, source, printed, tree, place, facts from {SCHEMA}.manifest")
+def _of(tables: frozenset[TableName] | None) -> str:
+    """A condition that a policy `p` is of one of these tables."""
+    if tables is None:
+        return ""
+    return f" and p.polrelid in (select to_regclass(t) from unnest({sql.array(tuple(map(sql.table, tables)))}) t)"
+
+
+def _manifest(
+    conn: psycopg.Connection[Any], only: frozenset[TableName] | None
+) -> tuple[dict[str, Row], dict[str, Row]]:
+    """What was recorded, and what PostgreSQL holds, by object; of `only` these tables all there is, if so asked."""
+    told, objects = "source <> 'seen'", "null"
+    if only is not None:
+        named = ("function ", *(f"{kind} {table} " for table in only for kind in ("policy", "trigger")))
+        told = f"exists (select from unnest({sql.array(named)}) name where starts_with(object, name))"
+        objects = f"array(select object from {SCHEMA}.manifest where {told})"
+    facts = f"case when {told} then facts end as facts"
+    recorded = _rows(conn, f"select object, source, printed, tree, place, {facts} from {SCHEMA}.manifest")
     known = _rows(conn, f"select from pg_proc where oid = to_regprocedure('{SCHEMA}.printed(text[])')")
-    printed = _rows(conn, f"select object, digest, tree from {SCHEMA}.printed(null)") if known else []
+    printed = _rows(conn, f"select object, digest, tree from {SCHEMA}.printed({objects})") if known else []
     return {r["object"]: r for r in recorded}, {p["object"]: p for p in printed}
 
 

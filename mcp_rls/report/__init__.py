@@ -258,6 +258,16 @@ def counted(number: int, word: str, plural: str = "") -> str:
     return f"{number} {word if number == 1 else plural or word + 's'}"
 
 
+def lines(words: str) -> list[str]:
+    """What an operation's words tell, line by line, made visible; blanks and breaks in an author's SQL don't count."""
+    return [shown(" ".join(line.split())) for line in words.splitlines()]
+
+
+def by_hand(plan: Plan) -> tuple[Operation, ...]:
+    """What was found otherwise than it was noted, said as that."""
+    return tuple(replace(o, words=f"found changed by hand: {o.words}") for o in plan.by_hand)
+
+
 def annotation(level: str, message: str, **properties: object) -> str:
     """One GitHub workflow command: '::error file=policies.yaml,line=3::message'."""
     given = {key: value for key, value in properties.items() if value}

@@ -61,8 +61,9 @@ class Child:
 
     @property
     def lines(self) -> int:
-        """How many it has printed."""
-        return self.output.read_bytes().count(b"\n")
+        """How many it has printed, but for those that go on with the one before."""
+        printed = self.output.read_bytes()
+        return printed.count(b"\n") - printed.count(b"\n ")
 
     def kill(self) -> None:
         """As `kill -9` does."""

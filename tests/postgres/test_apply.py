@@ -15,11 +15,12 @@ import psycopg
 import pytest
 
 from mcp_rls.alembic_plugin import way_back
+from mcp_rls.catalog import TableName
 from mcp_rls.database import apply
 from mcp_rls.database.apply import Refused
 from mcp_rls.diagnostics import Invalid
 from mcp_rls.plan import Plan, plan
-from mcp_rls.ways import by_table, removed
+from mcp_rls.ways import by_table, removed, with_tables
 from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, helper, make_roles, policies
 
 pytestmark = pytest.mark.postgres
@@ -341,6 +342,35 @@ def test_a_lock_is_asked_for_again(scratch):
     assert scratch.left(FILE) == []
 
 
+def test_a_statement_without_its_effect_is_noticed(scratch):
+    """Whom somebody else gave a privilege, keeps it after a REVOKE of the owner's: refused, with nothing changed."""
+    make_roles(scratch.connection, "agent")
+    scratch.run(NOTES + TWO_TABLES)
+    text = FILE + "trusted_roles: {agent: a job}\n"
+    scratch.install(HEAD)
+    scratch.run("grant truncate on notes to agent with grant option")
+    scratch.run("set role agent; grant truncate on notes to authenticated; reset role")
+    before, wanted = snapshot(scratch), scratch.prepare(text).plan
+    with pytest.raises(Refused, match=r"still to be done.*public\.notes: authenticated loses TRUNCATE"):
+        apply.apply_plan(scratch.connection, policies(text), wanted)
+    assert snapshot(scratch) == before
+    scratch.run("revoke truncate on notes from agent cascade")
+    scratch.install(text)
+    assert scratch.left(text) == []
+
+
+def test_what_was_changed_is_looked_at_alone(scratch):
+    """Of the tables that are asked for, all that a look at everything finds; of others no policy."""
+    scratch.run(NOTES + TWO_TABLES)
+    scratch.install(WITH_DRAFTS)
+    whole, notes = apply.state_for(scratch.connection, policies(WITH_DRAFTS)), TableName("public", "notes")
+    part = apply.state_for(scratch.connection, policies(WITH_DRAFTS), frozenset({notes}))
+    assert {t for t, _ in whole.policies} == {notes, TableName("public", "drafts")}
+    assert dict(part.policies) == {key: p for key, p in whole.policies.items() if p.table == notes}
+    assert all(p.source and p.meaning for p in part.policies.values())
+    assert with_tables(whole, frozenset({notes}), part).fingerprint == whole.fingerprint
+
+
 # --- a transaction for each table
 
 TWO_TABLES = """
@@ -370,7 +400,7 @@ def test_no_step_by_table_locks_two(scratch):
     scratch.run(NOTES + TWO_TABLES)
     for text in (WITH_DRAFTS, EXISTING, HEAD):
         prepared = scratch.prepare(text)
-        steps = [step for _, step in by_table(prepared.actual, prepared.desired) or []]
+        steps = [step for _, step in by_table(prepared.actual, prepared.desired, {}) or []]
         assert max(len(step.locked) for step in steps) == 1
         assert {t for step in steps for t in step.locked} == set(prepared.plan.locked)
         for step in steps:

@@ -146,7 +146,7 @@ def test_table_by_table(each_scratch: Scratch):
     each_scratch.install(FREE)
     for text in (FILE, FREE):
         prepared = each_scratch.prepare(text)
-        steps = by_table(prepared.actual, prepared.desired)
+        steps = by_table(prepared.actual, prepared.desired, {})
         assert steps is not None
         for _, step in steps:
             for statement in step.statements:

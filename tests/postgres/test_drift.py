@@ -481,7 +481,7 @@ def test_a_lock_keeps_nothing_from_being_judged(applied):
 
 def test_a_lock_that_comes_in_between_is_not_waited_for_long(applied, monkeypatch):
     """Taken when locks had been looked at already: the text is not read."""
-    monkeypatch.setattr("mcp_rls.database.drift.reading._LOCKED", "select 0::oid as oid, '' as name where false")
+    monkeypatch.setattr("mcp_rls.database.drift.reading.LOCKED", "select 0::oid as oid, '' as name where false")
     applied.run('alter policy "mcp_rls: notes select" on app.notes using (true)')
     applied.run('alter policy "mcp_rls: tasks select" on app.tasks using (true)')
     with locked(applied, "app.notes"):

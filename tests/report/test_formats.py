@@ -283,6 +283,26 @@ def test_changes_say_what_opens():
     assert "nothing pending" in written("changes", "text", Changes(Plan((), "a", "a"), "PostgreSQL 18"))
 
 
+def test_changes_say_line_by_line_what_they_mean():
+    """Also those with breaks in them; and what was found changed, in every format."""
+    words = "t: change policy 'p'\n  one loses select\n  other   gains\x1b select"
+    plan = Plan(
+        (Operation((), words, Effect.OPENS, "ACCESS EXCLUSIVE"),), "a", "b", (Operation((), "v: new", Effect.CLOSES),)
+    )
+    text = written("changes", "text", Changes(plan, "PostgreSQL 18"))
+    assert text.startswith(
+        "OPENS  t: change policy 'p'  (ACCESS EXCLUSIVE)\n         one loses select\n         other gains\\x1b select\n"
+        "CLOSES found changed by hand: v: new\n"
+    )
+    document = json.loads(written("changes", "json", Changes(plan, "PostgreSQL 18")))
+    assert [found["words"] for found in document["found_changed_by_hand"]] == ["v: new"]
+    assert "title=found changed by hand%2C CLOSES::v: new" in written(
+        "changes", "github", Changes(plan, "PostgreSQL 18")
+    )
+    idle = Changes(replace(plan, operations=()), "PostgreSQL 18")
+    assert "nothing pending in PostgreSQL 18; 1 found changed by hand" in written("changes", "text", idle)
+
+
 def test_what_databases_share_is_told_once():
     """With their names; the table has a line for each, and what to do next is said of those that aren't done."""
     text = written("fleet", "text", fleet())

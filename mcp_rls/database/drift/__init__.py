@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psycopg
 
 from mcp_rls.compiler.model import PolicySet
-from mcp_rls.database.drift import functions, pending, policies, roles, tables, triggers, wording
+from mcp_rls.database.drift import comments, functions, pending, policies, roles, tables, triggers, wording
 from mcp_rls.database.drift.finding import Drift, Finding, Kind
 from mcp_rls.database.drift.reading import (
     Connection,
@@ -24,9 +24,10 @@ from mcp_rls.database.drift.renames import Renames, followed, renames
 from mcp_rls.database.introspect import read_catalog
 from mcp_rls.effect import Effect
 
-__all__ = ["Drift", "Finding", "Kind", "Unanswerable", "drift"]
+__all__ = ["Drift", "Finding", "Kind", "Unanswerable", "drift", "unnoted"]
 
 LOCK_TIMEOUT = "500ms"
+_PATH = "pg_catalog, pg_temp"
 _ORDER = (Kind.DRIFT, Kind.PENDING, Kind.UNKNOWN, Kind.NOTE)
 
 
@@ -44,13 +45,25 @@ def drift(conn: Connection, file: PolicySet, *, lock_timeout: str = LOCK_TIMEOUT
     return Drift(tuple(sorted(found, key=lambda f: (_ORDER.index(f.kind), f.object))))
 
 
+def unnoted(conn: Connection) -> tuple[Finding, ...]:
+    """What the database holds otherwise than it was noted, and an `apply` would only take note of."""
+    try:
+        with conn.transaction(force_rollback=True):
+            conn.execute("select set_config('search_path', %s, true), set_config('jit', 'off', true)", (_PATH,))
+            first = read(conn)
+            names = renames(first)
+            return tuple(f for f in _drifted(conn, followed(first, names), names) if f.stays)
+    except Unanswerable:
+        return ()
+
+
 def _settings(conn: Connection, lock_timeout: str) -> None:
     """One snapshot, no writes, no names but PostgreSQL's own, and no long wait."""
     conn.execute("set transaction isolation level repeatable read, read only")
     conn.execute(
-        "select set_config('lock_timeout', %s, true), set_config('search_path', 'pg_catalog, pg_temp', true),"
+        "select set_config('lock_timeout', %s, true), set_config('search_path', %s, true),"
         " set_config('jit', 'off', true)",
-        (lock_timeout,),
+        (lock_timeout, _PATH),
     )
 
 
@@ -66,6 +79,13 @@ def _findings(conn: Connection, file: PolicySet) -> Iterator[Finding]:
 
 def _drifted(conn: Connection, look: Look, names: Renames) -> Iterator[Finding]:
     """The catalog against the manifest."""
+    found = list(_meant(conn, look, names))
+    yield from found
+    yield from comments.told(conn, look, {f.object for f in found})
+
+
+def _meant(conn: Connection, look: Look, names: Renames) -> Iterator[Finding]:
+    """What changes what is meant, or may."""
     for old, new in sorted(names.items()):
         yield Finding(Kind.NOTE, f"table {new}", "renamed, with its policies as they were", f"named {old}")
     yield from map(_suspended, sorted(look.suspended))

@@ -7,8 +7,10 @@ from enum import Enum
 
 from mcp_rls.effect import Effect
 
+_NOTED = "takes note of it"
 PUTS_BACK = "`mcp-rls apply` puts it back"
-TAKES_NOTE = "if that is meant, `mcp-rls apply` takes note of it"
+TAKES_NOTE = f"if that is meant, `mcp-rls apply` {_NOTED}"
+MAY_TAKE_NOTE = f"{PUTS_BACK} if the file asks for it, else {_NOTED}"
 
 
 class Kind(Enum):
@@ -34,9 +36,19 @@ class Finding:
     @property
     def words(self) -> str:
         """All of it in one line, but for the kind and the effect."""
-        parts = [self.now, self.was and f"was: {self.was}", self.means, self.remedy]
-        said = "; ".join(filter(None, parts))
-        return f"{self.object}: {said}" + (f" ({self.place})" if self.place else "")
+        said = "; ".join(filter(None, [self.change, self.remedy]))
+        return said + (f" ({self.place})" if self.place else "")
+
+    @property
+    def change(self) -> str:
+        """What it was, what it is, and what that means, in one line."""
+        parts = [self.now, self.was and f"was: {self.was}", self.means]
+        return f"{self.object}: {'; '.join(filter(None, parts))}"
+
+    @property
+    def stays(self) -> bool:
+        """Whether it drifted, and `apply` does nothing about that but to take note of it."""
+        return self.kind is Kind.DRIFT and _NOTED in self.remedy
 
 
 def drifted(object_: str, effect: Effect, now: str, was: str, means: str, remedy: str = TAKES_NOTE) -> Finding:

@@ -30,8 +30,8 @@ _SCHEMAS_OF = """
 select distinct n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = any (%s)
 """
 # ACCESS EXCLUSIVE alone stands in the way of ACCESS SHARE; who waits for it does too.
-_LOCKED = """
-select distinct c.oid, format('%s.%s', n.nspname, c.relname) as name
+LOCKED = """
+select distinct c.oid, format('%s.%s', n.nspname, c.relname) as name, l.pid
 from pg_locks l join pg_class c on c.oid = l.relation join pg_namespace n on n.oid = c.relnamespace
 where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_backend_pid()
   and l.database = (select d.oid from pg_database d where d.datname = current_database())
@@ -177,7 +177,7 @@ def read(conn: Connection) -> Look:
     roles = tuple(sorted(o.removeprefix("role ") for o in manifest if o.startswith("role ")))
     homes = {r.nspname for r in rows(conn, _SCHEMAS_OF, ([s.table for s in stored.values() if s.table],))}
     elsewhere = {o: f for o, f in _seen(conn, homes - covered, roles).items() if o.startswith("table ")}
-    locked = {r.oid: r.name for r in rows(conn, _LOCKED)}
+    locked = {r.oid: r.name for r in rows(conn, LOCKED)}
     return Look(manifest, stored, _seen(conn, covered, roles), elsewhere, roles, locked)
 
 

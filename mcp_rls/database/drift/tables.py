@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import chain
 
-from mcp_rls.database.drift.finding import PUTS_BACK, TAKES_NOTE, Finding, drifted
+from mcp_rls.database.drift.finding import MAY_TAKE_NOTE, PUTS_BACK, TAKES_NOTE, Finding, drifted
 from mcp_rls.database.drift.reading import Facts, Look
 from mcp_rls.effect import Effect
 from mcp_rls.state import BLIND_PRIVILEGES
@@ -101,7 +101,7 @@ def _switches(object_: str, was: Facts, now: Facts) -> Iterator[Finding]:
         effect = Effect.OPENS if off else Effect.CLOSES
         means = f"row security {'no longer binds' if off else 'binds'} its owner, {now['owner']}"
         said, before = (f"FORCE {_ON_OFF[f['force']]}" for f in (now, was))
-        remedy = "`mcp-rls apply` puts it back if the file asks for it, else takes note of it" if off else TAKES_NOTE
+        remedy = MAY_TAKE_NOTE if off else TAKES_NOTE
         yield drifted(object_, effect, said, before, means, remedy)
 
 

@@ -47,7 +47,7 @@ class Outcome:
     def details(self) -> tuple[Hashable, ...]:
         """What a reader would want to see listed, equal for databases that differ in nothing; () for none."""
         if self.plan is not None:
-            return self.plan.operations
+            return (*self.plan.operations, *self.plan.by_hand)
         if self.drift is not None:
             return self.drift.findings
         return self.diagnostics if self.standing is Standing.INVALID else ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.database import drift as drifts
-from mcp_rls.database.apply import Connection, Progress, apply_by_table, apply_plan, prepare, take_note
+from mcp_rls.database.apply import Connection, Progress, apply_by_table, apply_plan, patiently, prepare, take_note
 from mcp_rls.database.drift import Kind
 from mcp_rls.database.fleet.outcome import Outcome, Standing
 
@@ -24,8 +24,8 @@ _STANDINGS = {
 def planning(policies: PolicySet) -> Work:
     """Says what would change; reads only."""
 
-    def work(conn: Connection, waiting: Progress) -> Outcome:  # noqa: ARG001 - it never waits for long
-        prepared = prepare(conn, policies)
+    def work(conn: Connection, waiting: Progress) -> Outcome:
+        prepared = patiently(conn, lambda: prepare(conn, policies), waiting=waiting)
         standing = Standing.PENDING if prepared.plan else Standing.IN_STEP
         return Outcome(standing, prepared.plan, diagnostics=tuple(prepared.diagnostics))
 
@@ -36,11 +36,11 @@ def applying(policies: PolicySet, *, lock_timeout: str, patience: float, per_tab
     """Brings the database to what the policies say, or leaves it as it is and raises."""
 
     def work(conn: Connection, waiting: Progress) -> Outcome:
-        prepared = prepare(conn, policies)
+        prepared = patiently(conn, lambda: prepare(conn, policies), patience, waiting)
         found = tuple(prepared.diagnostics)
         locks: Any = {"lock_timeout": lock_timeout, "patience": patience, "waiting": waiting}
         if not prepared.plan:
-            take_note(conn, policies)
+            patiently(conn, lambda: take_note(conn, policies), patience, waiting)
             return Outcome(Standing.IN_STEP, prepared.plan, diagnostics=found)
         if per_table:
             apply_by_table(conn, policies, **locks)

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import TextIO
 
 from mcp_rls.effect import Effect
+from mcp_rls.plan import Operation
 from mcp_rls.report import Changes, annotation
 
 
 def write(changes: Changes, out: TextIO) -> None:
-    """One workflow command for each operation."""
-    for operation in changes.operations:
+    """One workflow command for each operation, and for each thing that was found changed."""
+    state = "applied" if changes.applied else "pending"
+    _annotate(changes.operations, state, out)
+    _annotate(changes.plan.by_hand, "found changed by hand", out)
+
+
+def _annotate(operations: tuple[Operation, ...], state: str, out: TextIO) -> None:
+    for operation in operations:
         level = "warning" if operation.effect is Effect.OPENS else "notice"
         message = operation.words + (f" ({operation.lock})" if operation.lock else "")
-        state = "applied" if changes.applied else "pending"
         title = state if operation.effect is Effect.NEITHER else f"{state}, {operation.effect.value.upper()}"
         out.write(annotation(level, message, title=title) + "\n")

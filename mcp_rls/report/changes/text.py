@@ -10,15 +10,17 @@ from rich.text import Text
 
 from mcp_rls.effect import Effect
 from mcp_rls.plan import Operation
-from mcp_rls.report import Changes, console, counted, shown
+from mcp_rls.report import Changes, by_hand, console, counted, lines, shown
 
 _STYLES = {Effect.OPENS: "bold yellow", Effect.CLOSES: "green", Effect.NEITHER: "dim"}
 
 
 def write(changes: Changes, out: TextIO) -> None:
-    """A line for each operation, its statements below when asked for, and a line that counts them."""
+    """Each operation, its statements below when asked for, what was found changed, and a line that counts them."""
     page = console(out)
     _show(changes.plan.operations, changes, page)
+    for found in by_hand(changes.plan):
+        page.print(_line(found), soft_wrap=True)
     if changes.indexes:
         then = "Then, outside the transaction" if changes.create_indexes else "Missing (--create-indexes)"
         page.print(Text(f"{then}: indexes that the rules look up by", "bold"), soft_wrap=True)
@@ -37,14 +39,16 @@ def _show(operations: tuple[Operation, ...], changes: Changes, page: Console) ->
 def _line(operation: Operation) -> Text:
     effect = "" if operation.effect is Effect.NEITHER else operation.effect.value.upper()
     lock = f"  ({operation.lock})" if operation.lock else ""
-    words = shown(" ".join(operation.words.split()))
-    return Text.assemble((f"{effect:<7}", _STYLES[operation.effect]), words, (lock, "dim"))
+    first, *rest = lines(operation.words)
+    more = "".join(f"\n{'':9}{line}" for line in rest)
+    return Text.assemble((f"{effect:<7}", _STYLES[operation.effect]), first, (lock, "dim"), more)
 
 
 def _summary(changes: Changes) -> Text:
-    operations = changes.operations
+    operations, found = changes.operations, len(changes.plan.by_hand)
     if not operations:
-        return Text.assemble(("✓ ", "bold green"), f"nothing pending in {shown(changes.database)}")
+        noted = f"; {found} found changed by hand, and `apply` only takes note of that" if found else ""
+        return Text.assemble(("✓ ", "bold green"), f"nothing pending in {shown(changes.database)}{noted}")
     kinds = [(effect, sum(o.effect is effect for o in operations)) for effect in (Effect.OPENS, Effect.CLOSES)]
     said = ", ".join(f"{number} {effect.value.upper()}" for effect, number in kinds if number)
     counts = counted(len(operations), "change") + (f" ({said})" if said else "")

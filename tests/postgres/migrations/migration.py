@@ -45,7 +45,7 @@ class Migration:
     app's change that the plan is made after (a new column), `last` the one that it makes possible (a column that
     goes). `unbound`: why the app's way back can't restore what it took (a table that is made anew is a bare one).
     `between`: why a session that reads between two statements, in autocommit, may see more than at both ends.
-    `by_table`: why one that reads between two steps of a table each may. `whole`: it can't be done table by table.
+    `whole`: it can't be done table by table.
     """
 
     name: str
@@ -64,7 +64,6 @@ class Migration:
     never: tuple[str, ...] = ()  # what none does
     unbound: str = ""
     between: str = ""
-    by_table: str = ""
     whole: bool = False
 
     def __str__(self) -> str:

@@ -365,7 +365,6 @@ comment on policy "Users can view their own notes." on public.notes is 'mcp_rls,
         schema=NOTES + table("public.labels", 1) + "create view public.shown with (security_invoker) as select 'labelled' || id as id from public.labels; grant select on public.shown to authenticated;",
         views=("public.shown",),
         between="a rule sees rows of another table that are new there, before it changes itself",
-        by_table="a rule sees rows of another table that are new there, before it changes itself",
     ),
     Migration(
         "row security of the app's own that lets nobody through",
