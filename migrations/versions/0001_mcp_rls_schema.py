@@ -384,18 +384,18 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # neither: drop function mcp_rls.suspend(regclass[])
+    # neither: drop function mcp_rls.record(jsonb)
+    # neither: drop function mcp_rls.resume(text[])
     # neither: drop function mcp_rls.claims()
     # neither: drop function mcp_rls.note(text[], text[])
     # neither: drop function mcp_rls.printed(text[])
-    # neither: drop function mcp_rls.record(jsonb)
-    # neither: drop function mcp_rls.resume(text[])
-    # neither: drop function mcp_rls.suspend(regclass[])
     # neither: remove the schema mcp_rls
-    policies('null;', r"""drop function mcp_rls.claims();
-    drop function mcp_rls.note(text[], text[]);
-    drop function mcp_rls.printed(text[]);
+    policies('null;', r"""drop function mcp_rls.suspend(regclass[]);
     drop function mcp_rls.record(jsonb);
     drop function mcp_rls.resume(text[]);
-    drop function mcp_rls.suspend(regclass[]);
+    drop function mcp_rls.claims();
+    drop function mcp_rls.note(text[], text[]);
+    drop function mcp_rls.printed(text[]);
     drop table mcp_rls.manifest;
     drop schema mcp_rls;""")
