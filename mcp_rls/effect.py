@@ -199,6 +199,15 @@ def _set(limit: Limit) -> str:
 # --- functions --------------------------------------------------------------------------------------------------------
 
 
+def of_presence(meaning: str, *, there: bool) -> list[Said]:
+    """What it changes that a function comes or goes: nothing, but of the one that sessions must call."""
+    if not meaning or not json.loads(meaning).get("called"):
+        return []
+    if there:
+        return [(Effect.CLOSES, "sessions that don't call it in their transaction are closed")]
+    return [(Effect.OPENS, "sessions that don't call it may do what their claims say")]
+
+
 def of_function(before: str, after: str) -> list[Said]:
     """What changes when a function is replaced: who is recognised as what, or how a value is computed."""
     if not before or not after:

@@ -165,7 +165,8 @@ class _Difference:
                 if known is not None and known.returns != wanted.returns:
                     statements = (sql.drop_function(known), *statements)
                 if known is None:
-                    yield Operation(statements, f"make {wanted.object}", Effect.NEITHER, subject=wanted.object)
+                    said = effects.of_presence(wanted.meaning, there=True)
+                    yield _operation(statements, f"make {wanted.object}", said, subject=wanted.object)
                 else:
                     lost = tuple(role for role in known.execute if role not in wanted.execute)
                     statements = (*statements, *([sql.revoke_execute(wanted, lost)] if lost else []))
@@ -176,7 +177,8 @@ class _Difference:
         gone = [f for key, f in self.actual.functions.items() if key not in self.desired.functions]
         # one that calls others before them: a session may still call it
         for f in sorted(gone, key=lambda f: -sum(f"{SCHEMA}.{other.name}(" in f.definition for other in gone)):
-            yield Operation((sql.drop_function(f),), f"drop {f.object}", Effect.NEITHER, subject=f.object)
+            said = effects.of_presence(f.meaning, there=False)
+            yield _operation((sql.drop_function(f),), f"drop {f.object}", said, subject=f.object)
 
     # --- policies
 

@@ -11,11 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_rls.effect import UNKNOWN, Effect, of_function, of_policy, together
+from mcp_rls.effect import UNKNOWN, Effect, of_function, of_policy, of_presence, together
 
 OPENS, CLOSES, NEITHER = Effect.OPENS, Effect.CLOSES, Effect.NEITHER
 STATUS, AMOUNT = ["status", "'open'", "'closed'"], "amount > 0"
 ONLY_OPEN = ["status", "'open'"]
+
+
+def test_a_function_that_sessions_must_call_closes_and_opens():
+    """Its coming closes those that don't call it yet, its going opens those that don't; of others nothing is said."""
+    called = '{"value": "x", "called": true}'
+    assert [effect for effect, _ in of_presence(called, there=True)] == [Effect.CLOSES]
+    assert [effect for effect, _ in of_presence(called, there=False)] == [Effect.OPENS]
+    assert of_presence('{"value": "x"}', there=True) == of_presence("", there=False) == []
 
 
 def rule(*rows: Any, new: tuple[Any, ...] = (), scopes: tuple[str, ...] = ()) -> dict[str, Any]:

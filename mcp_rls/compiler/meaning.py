@@ -93,6 +93,11 @@ def of_value(text: str) -> str:
     return json_text({"value": " ".join(text.split())})
 
 
+def of_call(text: str) -> str:
+    """A function that sessions have to call, for what is said in `text`."""
+    return json_text({"value": text, "called": True})
+
+
 def of_gate(policies: PolicySet, where: dict[str, str]) -> str:
     """Who is recognised as what. Client ids as digests: the manifest is for who applies policies, a revision isn't."""
     identity, consent = policies.identity, policies.consent

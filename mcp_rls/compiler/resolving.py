@@ -10,7 +10,7 @@ from mcp_rls import sql
 from mcp_rls.compiler import gate as g
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.carried import Gate
-from mcp_rls.compiler.meaning import of_value
+from mcp_rls.compiler.meaning import of_call
 from mcp_rls.compiler.shapes import CLOSED, DIRECT
 from mcp_rls.state import SCHEMA, Function
 
@@ -65,7 +65,7 @@ end
         parallel="unsafe",
         execute=("public",),
         settings=h.AUTHOR_SETTINGS if decision.raw else "",
-        meaning=of_value("the settings that policies read"),
+        meaning=of_call("the settings that policies read"),
     )
 
 
