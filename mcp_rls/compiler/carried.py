@@ -24,11 +24,10 @@ def setting(name: str) -> str:
     return f"current_setting({sql.literal(f'{SCHEMA}.{name}')}, true)"
 
 
-def value(policies: PolicySet, name: str, type_: str, *, sure: bool) -> str:
-    """SQL for a token's value; `sure`: NULL if the claims are others by now, which else a ceiling asks."""
+def value(name: str, type_: str) -> str:
+    """SQL for a token's value as it was resolved; whether that still counts is for the ceilings to ask, and they do."""
     text = f"nullif({setting(name)}, '')"
-    typed = text if type_ == "text" else f"{text}::{type_}"
-    return f"case when {_same_claims(policies)} then {typed} end" if sure else typed
+    return text if type_ == "text" else f"{text}::{type_}"
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,22 @@ class Gate:
             self.asked[names[-1]] = rules
         return f"concat({', '.join(map(setting, names))})" if len(names) > 1 else setting(names[0])
 
+    def without_cases(self, condition: str, *, wrapped: bool) -> str:
+        """The condition of a ceiling that asks for no case: with `resolved`, for who has resolved alone.
 
-def _same_claims(policies: PolicySet) -> str:
-    """Whether the session's claims are those that were resolved; none are the same as none."""
-    claims = "current_setting('request.jwt.claims', true)"
-    now = f"coalesce({claims}, '')" if policies.anonymous else claims
-    return f"{setting('claims')} = {now}"
+        To a session that hasn't, each value of its token is NULL, of which a condition may say more than of the value.
+        """
+        if not self.policies.resolved:
+            return condition
+        still = f"case when {_still_true(self.policies)} then true end"
+        return f"(({f'select {still}' if wrapped else still}) is not null) and ({condition})"
 
 
 def _still_true(policies: PolicySet) -> str:
-    """Whether what was resolved still says which case is open: in another role nobody may see something else."""
-    role = f" and {setting('role')} = current_user" if policies.anonymous else ""
-    return _same_claims(policies) + role
+    """Whether what was resolved still counts: the claims are the same (none are the same as none), and the role is
+    where in another one nobody may see something else.
+    """
+    claims = "current_setting('request.jwt.claims', true)"
+    if not policies.anonymous:
+        return f"{setting('claims')} = {claims}"
+    return f"{setting('claims')} = coalesce({claims}, '') and {setting('role')} = current_user"

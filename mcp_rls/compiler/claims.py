@@ -62,19 +62,18 @@ def set_value(policies: PolicySet, name: str, *, wrapped: bool = True) -> str:
     return f"(select {call})::{set_type(policies.sets[name])}[]" if wrapped else call
 
 
-def token_setting(policies: PolicySet, node: e.Token, *, sure: bool) -> str:
-    """What gives a token's value where a session has resolved. In a class role there may be no ceiling with a gate."""
+def token_setting(policies: PolicySet, name: str) -> str:
+    """What gives token.<name> where a session has resolved."""
     types = {"person": policies.identity.person.type, "client": "text"}
-    types |= {name: claim.type for name, claim in policies.claims.items()}
-    sure = sure or (bool(policies.class_roles) and not node.unsure)
-    return carried.value(policies, setting_name(node.name), types[node.name], sure=sure)
+    types |= {claim_name: claim.type for claim_name, claim in policies.claims.items()}
+    return carried.value(setting_name(name), types[name])
 
 
-def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = False, sure: bool = False) -> h.Renderer:
+def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = False) -> h.Renderer:
     """What `expression.render` needs to spell token values and sets.
 
     Wrapped in a sub-select they are evaluated once a statement, bare once a row. `resolving`: as the token says, also
-    where a session resolves it. `sure`: where that counts, checked by itself.
+    where a session resolves it.
     """
     resolved = policies.resolved and not resolving
     calls = token_calls(policies)
@@ -82,7 +81,7 @@ def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = Fal
     def spell(node: e.Token | e.SetValues) -> str:
         if isinstance(node, e.SetValues):
             return set_value(policies, node.name, wrapped=wrapped)
-        found = token_setting(policies, node, sure=sure) if resolved else calls[node.name]
+        found = token_setting(policies, node.name) if resolved else calls[node.name]
         return f"(select {found})" if wrapped else found
 
     return spell
@@ -137,7 +136,7 @@ def client_text(policies: PolicySet) -> str:
 
 def named_set(policies: PolicySet, definition: NamedSet, parts: tuple[str | e.Expr, ...], place: str) -> Function:
     """mcp_rls.set_<name>(): the set's values, NULLs dropped, read past row security by the function's owner."""
-    spell = renderer(policies, sure=True)
+    spell = renderer(policies)
     query = "".join(part if isinstance(part, str) else e.render(part, spell) for part in parts)
     body = f"""
 #variable_conflict use_column

@@ -6,7 +6,7 @@ The printer puts parentheses round every operation, so that no reader and no par
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from mcp_rls import sql
 
@@ -44,10 +44,9 @@ class Lit(Expr):
 
 @dataclass(frozen=True)
 class Token(Expr):
-    """token.<name>: 'person', 'client' or a declared claim. `unsure`: the same is asked beside it, more thoroughly."""
+    """token.<name>: 'person', 'client' or a declared claim."""
 
     name: str
-    unsure: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -301,8 +300,5 @@ def _hard_comparison(op: str, left: Expr, right: Expr, indexed: frozenset[str] |
     if op == "=" and positive:
         served = constant_over_rows(right) and isinstance(left, Col) and (indexed is None or left.name in indexed)
         plain = Op(op, left, right)
-        if not served:
-            return Test(plain, "is true")
-        found = Op(op, left, replace(right, unsure=True)) if isinstance(right, Token) else plain
-        return Logic("and", (found, Surely(plain)))
+        return Logic("and", (plain, Surely(plain))) if served else Test(plain, "is true")
     return Kept(left, op, right)

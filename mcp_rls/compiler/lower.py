@@ -231,7 +231,8 @@ def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: _Ceiling, 
         return "false"
     if ceiling.ungated and class_roles.says_it_all(resolved.policies, ceiling.class_name):
         condition = ceiling.cases[0][at]
-        return (_check if new else _using)(resolved, table, condition) or "false"
+        bare = (_check if new else _using)(resolved, table, condition) or "false"
+        return gate.without_cases(bare, wrapped=not table.self_reading)
     return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate, direct=False)
 
 

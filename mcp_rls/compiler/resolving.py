@@ -20,7 +20,7 @@ def resolve(decision: g.Decision, asked: Gate, values: dict[str, str]) -> Functi
 
     Whoever calls it learns what its own claims say, and changes no more than it could by SET: anybody may.
     """
-    texts = {"claims": "current_setting('request.jwt.claims', true)", "role": "acting::text"}
+    texts = {"open": "''", "claims": "current_setting('request.jwt.claims', true)", "role": "acting::text"}
     texts |= {name: f"{call}::text" for name, call in values.items()}
     settings = ",\n    ".join(_set(sql.literal(f"{SCHEMA}.{name}"), text) for name, text in texts.items())
     entries = f"{sql.literal(h.json_text(_by_class(asked)))}::jsonb"
@@ -36,6 +36,10 @@ begin
   foreach v_name in array string_to_array(coalesce(current_setting('{SCHEMA}.opened', true), ''), ' ') loop
     v_done := array[{_set(f"'{SCHEMA}.' || v_name", "''")}];
   end loop;
+  -- before a `where` is asked, which may read a set, and that reads these
+  v_done := array[
+    {settings}
+  ];
 {chr(10).join(g.recognised(decision))}
     if rules ? v_class then
       for v_name, v_entries in select listed.key, listed.value from jsonb_each(rules -> v_class) listed loop
@@ -49,7 +53,6 @@ begin
     v_case := case when v_class = 'direct' then {DIRECT} else {CLOSED} end;
   end if;
   v_done := array[
-    {settings},
     {_set(f"'{SCHEMA}.opened'", "v_opened")},
     {_set(f"'{SCHEMA}.open'", f"case when v_case = {DIRECT} then v_case::text end")}
   ];

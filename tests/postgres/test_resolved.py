@@ -135,6 +135,38 @@ def test_other_claims_close_what_a_class_role_may(scratch: Scratch) -> None:
     assert ask(scratch, claims(bob), role) == []
 
 
+MORE_THAN_NAMES = (  # what people may see, what the class may: each says more where the token says nothing
+    ("true", "owner is distinct from token.person"),
+    ("true", "not (id in hidden)"),
+    ("true", "token.org is null or status = 'open'"),
+    ("owner is distinct from token.person", "status = 'open'"),
+)
+
+
+@pytest.mark.parametrize(("people", "rows"), MORE_THAN_NAMES)
+def test_a_class_role_alone_opens_nothing(people: str, rows: str, scratch: Scratch) -> None:
+    """Where its role is all that a ceiling asks for, who hasn't resolved is not taken for one without values."""
+    scratch.run(NOTES + f"create table public.hides (person uuid, note integer); insert into hides values ('{ANN}', 1)")
+    head = HEAD.replace("resolved: true", "resolved: true\nclass_roles: true").replace("helper:", "settled:")
+    query = "select note from public.hides where person = token.person"
+    scratch.install(f"""{head}
+claims: {{org: {{claim: org, type: integer}}}}
+sets: {{hidden: {{type: integer, query: "{query}"}}}}
+tables:
+  public.notes:
+    people: [{{allow: [select, update], rows: "{people}"}}]
+    clients: [{{who: settled, allow: [select, update], rows: "{rows}"}}]
+  public.hides: {{clients: none}}
+""")
+    given, role = helper(org=1), acts("mcp_settled")
+    shown = {"true": {"not (id in hidden)": [2, 3], "token.org is null or status = 'open'": [1, 3]}}
+    for query in ("select id from notes order by id", "update notes set status = status where true returning id"):
+        resolved = ask(scratch, claims(given), resolves("mcp_settled"), role, query=query)
+        assert sorted(resolved) == shown.get(people, {}).get(rows, [3])
+        assert ask(scratch, claims(given), role, query=query) == []
+        assert ask(scratch, claims(ann()), resolves("mcp_settled"), claims(given), role, query=query) == []
+
+
 def test_nothing_outlives_the_transaction(scratch: Scratch) -> None:
     """The next transaction on the connection has to resolve again, its claims set or not."""
     scratch.run(NOTES)
@@ -172,6 +204,20 @@ def test_a_revoked_consent_counts_from_the_next_transaction(scratch: Scratch) ->
     assert ask(scratch, claims(helper()), resolves(), acts()) == [1]
     scratch.run("update grants set live = false")
     assert ask(scratch, claims(helper()), resolves(), acts()) == []
+
+
+def test_a_registry_may_ask_what_the_token_says(scratch: Scratch) -> None:
+    """A set in its `where` is of the token that resolves, the first time and after another token."""
+    scratch.run(NOTES + f"create table public.apps (id text); insert into apps values ('helper');"
+                f" create table public.barred (person uuid, app text); insert into barred values ('{ANN}', 'helper')")  # fmt: skip
+    registry = '{table: public.apps, id: id, where: "not (id in barred)"}'
+    head = HEAD.replace("ids: [helper]", f"registry: {registry}")
+    sets = 'sets: {barred: {type: text, query: "select app from public.barred where person = token.person"}}\n'
+    scratch.install(head + sets + RULES + "  public.apps: {clients: none}\n  public.barred: {clients: none}\n")
+    bob = {"sub": BOB, "client_id": "helper"}
+    for before in ([], [claims(bob), resolves()], [claims(ann()), resolves()], [claims(helper()), resolves()]):
+        assert ask(scratch, *before, claims(helper()), resolves(), acts()) == []
+        assert ask(scratch, *before, claims(bob), resolves(), acts()) == [3]
 
 
 def test_a_token_role_resolves_through_a_function_of_the_apps(scratch: Scratch) -> None:
