@@ -131,19 +131,15 @@ def read_document(then: str = "", otherwise: str = "") -> str:
 
 def claim_function(name: str, claim: Claim, execute: tuple[str, ...], meaning: str) -> Function:
     """A function that returns one claim as a value of its type, NULL when absent or malformed."""
-    # to take one value out of the text, and to read that alone as jsonb, is half the price of reading all of it so
-    document = "current_setting('request.jwt.claims', true)::json"
-    of_text = claim.type == "uuid"
-    value = text_of(claim.path, document) if of_text else f"{value_of(claim.path, document)}::jsonb"
+    # json would be read for less, but takes what jsonb refuses, and another one of several keys that are the same
     body = f"""
 declare
   document jsonb;
-  value {"text" if of_text else "jsonb"};
 begin
   if {CATCHES} then
     begin
-      value := {value};
-      return {_cast("value", "value", claim.type)};
+      document := current_setting('request.jwt.claims', true)::jsonb;
+      return {raising(claim)};
     exception when others then return null;
     end;
   end if;
@@ -213,19 +209,15 @@ def valid(claim: Claim) -> str:
 
 
 def raising(claim: Claim) -> str:
-    """The claim as a value of its type; NULL or an error when absent or malformed."""
-    return _cast(value_of(claim.path), text_of(claim.path), claim.type)
-
-
-def _cast(value: str, text: str, kind: str) -> str:
-    """A JSON value, or its content as text, as a value of type `kind`; NULL or an error when it is none.
+    """The claim as a value of its type; NULL or an error when absent or malformed.
 
     A uuid is spelled as RFC 9562 has it, an integer in digits alone; a string that is cast whole has quotes, and fails.
     """
+    value, text, kind = value_of(claim.path), text_of(claim.path), claim.type
     if kind == "uuid":
         return f"case when {text} like '{UUID_SHAPE}' then {text}::uuid end"
     if kind == "text":
-        return f"case when jsonb_typeof({value}) = 'string' then nullif({value} #>> '{{}}', '') end"
+        return f"case when jsonb_typeof({value}) = 'string' then nullif({text}, '') end"
     if kind == "boolean":
         return f"case when {value}::text in ('true', 'false') then {value}::text::boolean end"
     return f"{value}::text::{kind}"

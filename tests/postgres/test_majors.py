@@ -17,7 +17,7 @@ from mcp_rls.harness.run import run_suite
 from mcp_rls.harness.suite import load_suite
 from mcp_rls.resources import bundled
 from tests.postgres.gate_cases import CASES, WORLDS
-from tests.postgres.scratch import NOTES, Scratch, ann, helper, make_roles, scratch_on
+from tests.postgres.scratch import ANN, NOTES, Scratch, ann, helper, make_roles, scratch_on
 
 pytestmark = pytest.mark.postgres
 
@@ -146,6 +146,45 @@ def test_broken_documents_are_no_claims_and_no_error(reader):
         assert same or not read, document
         valid += read
     assert 50 < valid < len(documents) - 500
+
+
+ODD = (  # what json takes and jsonb doesn't, and keys that stand there twice
+    '"app": {"org": 1}, "app": {}', '"app": {"org": 1}, "app": 5', '"app": {"org": 1}, "\\u0061pp": null',
+    '"app": {}, "app": {"org": 1}', '"app": {"org": 1, "org": "1"}', '"app": {"org": "1", "org": 1}',
+    '"app": {"org": 1}, "x": 1e999999', '"app": {"org": 1}, "x": "\\u0000"', '"app": {"org": 1}, "x": "\\ud800"',
+    *(f'"app": {{"org": {n}}}' for n in ("1", "1.0", "1e0", "10e-1", "-0", "01", '"1"', "true", "2147483648", "[1]")),
+)  # fmt: skip
+
+
+_THEIRS = """
+create function pg_temp.theirs(document text, out person text, out org integer) language plpgsql as $$
+begin
+  person := document::jsonb ->> 'sub';
+  if jsonb_typeof(document::jsonb #> '{app,org}') = 'number' then org := document::jsonb #>> '{app,org}'; end if;
+exception when others then null;
+end $$
+"""
+
+
+def test_odd_claims_are_what_jsonb_reads(each_scratch):
+    """A claim is what the app's own policies find in it, by whichever way a major version has it read."""
+    each_scratch.run(NOTES)
+    each_scratch.install("""
+claims: {org: {claim: app.org, type: integer}}
+tables:
+  public.notes:
+    people: [{allow: select, rows: "owner = token.person"}]
+    clients: [{who: helper, allow: select, rows: "id = token.org"}]
+""")
+    each_scratch.run(_THEIRS)
+    found = set()
+    for odd in ODD:
+        text = '{"sub": "' + ANN + '", ' + odd + "}"
+        with each_scratch.token(text, role="postgres") as session:
+            ours = session.execute("select mcp_rls.person()::text, mcp_rls.claim_org()").fetchone()
+            assert ours == session.execute("select person, org from pg_temp.theirs(%s)", (text,)).fetchone(), odd
+        found.add(ours)
+    assert found == {(ANN, 1), (ANN, 0), (ANN, None), (None, None)}
 
 
 # --- plans that are kept, and plans that are shared out
