@@ -41,7 +41,7 @@ class Gate:
         """SQL for the open case: an integer, or with `resolved` its text; see gate.py."""
         if not self.policies.resolved:
             return f"{SCHEMA}.gate(current_user, {sql.literal(h.json_text(rules))}::jsonb)"
-        return f"case when {_still_true(self.policies)} then {self._stored(rules, direct)} end"
+        return f"case when {self._same_claims(direct)} then {self._stored(rules, direct)} end"
 
     def number(self, rules: GateRules) -> str:
         """The same as an integer in either way, NULL for a session that hasn't resolved."""
@@ -55,18 +55,10 @@ class Gate:
     def opened(self, rules: GateRules, cases: int, *, direct: bool) -> str:
         """SQL for what isn't NULL where any of so many cases is open, or the session is a `direct` one."""
         if self.policies.resolved:
-            return f"case when {_still_true(self.policies)} then nullif({self._stored(rules, direct)}, '') end"
+            return f"case when {self._same_claims(direct)} then nullif({self._stored(rules, direct)}, '') end"
         arms = [DIRECT] * direct + list(range(1, cases + 1))
         among = f"in ({', '.join(map(str, arms))})" if len(arms) > 1 else f"= {arms[0]}"
         return f"case when {self.case(rules)} {among} then true end"
-
-    def _stored(self, rules: GateRules, direct: bool) -> str:
-        """What a session has stored of these rules. One setting is for who passes every ceiling, the other for them."""
-        names = ["open"] * direct
-        if rules:
-            names.append(f"open_{hashlib.sha256(h.json_text(rules).encode()).hexdigest()[:16]}")
-            self.asked[names[-1]] = rules
-        return f"concat({', '.join(map(setting, names))})" if len(names) > 1 else setting(names[0])
 
     def without_cases(self, condition: str, *, wrapped: bool) -> str:
         """The condition of a ceiling that asks for no case: with `resolved`, for who has resolved alone.
@@ -75,15 +67,25 @@ class Gate:
         """
         if not self.policies.resolved:
             return condition
-        still = f"case when {_still_true(self.policies)} then true end"
-        return f"(({f'select {still}' if wrapped else still}) is not null) and ({condition})"
+        same = f"case when {self._same_claims(direct=False)} then true end"
+        return f"(({f'select {same}' if wrapped else same}) is not null) and ({condition})"
 
+    def _stored(self, rules: GateRules, direct: bool) -> str:
+        """What a session has stored of these rules. One setting is for who passes every ceiling, the other for them;
+        and where nobody may pass them in some roles, one names the role in which this one does.
+        """
+        stored = [setting("open")] * direct
+        if rules:
+            name = f"open_{hashlib.sha256(h.json_text(rules).encode()).hexdigest()[:16]}"
+            self.asked[name] = rules
+            stored.append(setting(name))
+        if direct and self.policies.anonymous:
+            stored.append(f"case {setting('nobody')} when current_user then '{DIRECT}' end")
+        return f"concat({', '.join(stored)})" if len(stored) > 1 else stored[0]
 
-def _still_true(policies: PolicySet) -> str:
-    """Whether what was resolved still counts: the claims are the same (none are the same as none), and the role is
-    where in another one nobody may see something else.
-    """
-    claims = "current_setting('request.jwt.claims', true)"
-    if not policies.anonymous:
-        return f"{setting('claims')} = {claims}"
-    return f"{setting('claims')} = coalesce({claims}, '') and {setting('role')} = current_user"
+    def _same_claims(self, direct: bool) -> str:
+        """Whether claims were resolved and are the same by now; who may be nobody has none, then and now."""
+        claims = "current_setting('request.jwt.claims', true)"
+        if direct and self.policies.anonymous:
+            return f"{setting('claims')} = coalesce({claims}, '')"
+        return f"nullif({setting('claims')}, '') = {claims}"

@@ -1,7 +1,8 @@
 """mcp_rls.resolve(acting): what a session's claims say becomes settings of its transaction, which policies then read.
 
-A role's name says as whom the session will act. Of the cases that `mcp_rls.gate` knows only those are set that are open
-to the token's class; a session that passes every ceiling has one setting for all of them.
+A role's name says as whom the session will act, which counts for who is nobody: in another role that may see something
+else. Of the cases that `mcp_rls.gate` knows only those are set that are open to the token's class; a session that
+passes every ceiling has one setting for all of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def resolve(decision: g.Decision, asked: Gate, values: dict[str, str]) -> Functi
 
     Whoever calls it learns what its own claims say, and changes no more than it could by SET: anybody may.
     """
-    texts = {"open": "''", "claims": "current_setting('request.jwt.claims', true)", "role": "acting::text"}
+    texts = {"open": "''", "nobody": "''", "claims": "current_setting('request.jwt.claims', true)"}
     texts |= {name: f"{call}::text" for name, call in values.items()}
     settings = ",\n    ".join(_set(sql.literal(f"{SCHEMA}.{name}"), text) for name, text in texts.items())
     entries = f"{sql.literal(h.json_text(_by_class(asked)))}::jsonb"
@@ -54,7 +55,8 @@ begin
   end if;
   v_done := array[
     {_set(f"'{SCHEMA}.opened'", "v_opened")},
-    {_set(f"'{SCHEMA}.open'", f"case when v_case = {DIRECT} then v_case::text end")}
+    {_set(f"'{SCHEMA}.open'", f"case when v_case = {DIRECT} and v_person is not null then v_case::text end")},
+    {_set(f"'{SCHEMA}.nobody'", f"case when v_case = {DIRECT} and v_person is null then acting::text end")}
   ];
 end
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -19,7 +20,7 @@ from mcp_rls.harness.mutation.score import Fate, mutation_score
 from mcp_rls.harness.run import run_suite
 from mcp_rls.harness.suite import load_suite
 from mcp_rls.resources import bundled
-from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, document, helper, scratch_on
+from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, document, helper, make_roles, scratch_on
 from tests.postgres.test_class_roles import TEMPLATES, for_everybody
 from tests.test_readme import blocks
 
@@ -192,6 +193,33 @@ def test_nobody_passes_in_the_role_that_was_resolved_for(scratch: Scratch) -> No
         assert ask(scratch, claims(given), resolves(), acts(), query=news) == []
         assert ask(scratch, claims(given), acts("anon"), query=news) == []
     assert ask(scratch, claims(ann()), resolves(), acts(), query=news) == [1]
+
+
+def test_in_a_function_of_another_owner_what_was_resolved_counts_too(scratch: Scratch) -> None:
+    """A policy that hides what such a function finds would show more, if that were closed to it."""
+    make_roles(scratch.connection, "keeper")
+    scratch.run(
+        NOTES
+        + f"""; create table public.blocks (blocker text, blocked uuid); insert into blocks values ('{ANN}', '{BOB}');
+      grant authenticated to keeper; grant select on blocks to authenticated;
+      alter table blocks enable row level security; alter table notes enable row level security;
+      create policy own on blocks to authenticated using (blocker = current_setting('request.jwt.claims')::json ->> 'sub');
+      create function public.blocked(who uuid) returns boolean stable security definer language sql
+      begin atomic select exists (select from blocks where blocked = who); end;
+      alter function public.blocked owner to keeper;
+      create policy others on notes to authenticated using (not public.blocked(owner))"""
+    )
+    scratch.install(HEAD + """
+doors: {public.blocked: {reason: asks for one person}}
+tables:
+  public.notes: {clients: [{who: helper, allow: select}]}
+  public.blocks: {clients: read_as_person}
+""")  # fmt: skip
+    for given in (ann(), helper()):
+        assert ask(scratch, claims(given), resolves(), acts()) == [1, 2]
+        assert ask(scratch, claims(given), resolves(), acts(), query="select blocked from blocks") == [UUID(BOB)]
+        assert ask(scratch, claims(given), acts()) == []
+    assert ask(scratch, claims({"sub": BOB}), resolves(), acts()) == [1, 2, 3]
 
 
 def test_a_revoked_consent_counts_from_the_next_transaction(scratch: Scratch) -> None:
