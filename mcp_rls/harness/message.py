@@ -17,7 +17,7 @@ from mcp_rls.harness.observe import Observation
 from mcp_rls.harness.session import CannotTest
 from mcp_rls.harness.stage import Stage
 from mcp_rls.harness.suite import TokenSpec, show_value
-from mcp_rls.harness.token import Bearer
+from mcp_rls.harness.token import Bearer, shown_claims
 from mcp_rls.harness.verdict import Check, Finding
 
 _ROWS = 5  # shown at most
@@ -69,8 +69,8 @@ def token_facts(policies: PolicySet, bearer: Bearer) -> list[str]:
         parts.append("no client" if identity.kind == "nobody" else "no valid client")
     parts += _scope(policies, spec)
     parts.append(f"role {bearer.role}")
-    claims = bearer.claims or "(none)"
-    return [f"{spec.name}: {', '.join(parts)}", f"claims {claims}", *(f"brought {n}" for n in bearer.notes)]
+    claims = f"claims {shown_claims(bearer.claims)}"
+    return [f"{spec.name}: {', '.join(parts)}", claims, *(f"brought {n}" for n in bearer.notes)]
 
 
 def _scope(policies: PolicySet, spec: TokenSpec) -> list[str]:

@@ -17,6 +17,7 @@ MADE_UP = "mcp-rls-test-client"
 
 Kind = Literal["direct", "nobody", "client"]  # whatever isn't clearly one of the first two is a client's
 _ABSENT = object()
+_MOST_CLAIMS = 1000  # characters of them that are shown
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _URL = re.compile(r"[!-~]*")  # printable ASCII without a space
 _DOTS = re.compile(r"/\.\.?(?:[/?]|\Z)|\\|#|%2e|%2f|%5c", re.IGNORECASE)
@@ -173,3 +174,10 @@ def _merged(below: Mapping[str, Any], above: Values) -> dict[str, Any]:
         both = isinstance(inner, dict) and isinstance(value, Mapping)
         merged[key] = _merged(inner, value) if both and inner is not None else value
     return merged
+
+
+def shown_claims(text: str | None) -> str:
+    """The text of a token's claims, of a long one its beginning."""
+    if text is not None and len(text) > _MOST_CLAIMS:
+        return f"{text[:_MOST_CLAIMS]} ... ({len(text):,} characters)"
+    return text or "(none)"

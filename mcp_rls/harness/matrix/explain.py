@@ -17,6 +17,7 @@ from mcp_rls.harness.matrix.field import COMMAND_OF, WORDS, Copy, Field, Item, M
 from mcp_rls.harness.matrix.judge import Holder
 from mcp_rls.harness.matrix.reasons import SqlRow, constants, drifted, no_policy, opening, reasons_of
 from mcp_rls.harness.matrix.result import Finding
+from mcp_rls.harness.token import shown_claims
 
 if TYPE_CHECKING:
     from mcp_rls.harness.matrix.findings import Token
@@ -82,7 +83,7 @@ def _token(policies: PolicySet, token: Token) -> Iterator[str]:
         yield f"client of {holder.class_name or 'no class'}{scopes}, role {holder.role}"
     else:
         yield f"{holder.kind}, role {holder.role}"
-    yield f"claims {token.principal.claims or '(none)'}"
+    yield f"claims {shown_claims(token.principal.claims)}"
 
 
 def _rows(field: Field, subjects: Sequence[Subject]) -> Iterator[str]:
