@@ -366,8 +366,7 @@ class PolicyFile(Raw):
         description="true, or who may take them: a database role for each class, mcp_<class>, to act in.",
     )
     resolved: bool = Field(
-        False,
-        description="true: a session calls mcp_rls.resolve once a transaction, and policies read what that has made.",
+        False, description="true: sessions call mcp_rls.resolve once a transaction, and policies read what that made."
     )
     claims: dict[str, ClaimEntry] = Field(
         {},

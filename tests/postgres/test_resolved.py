@@ -21,21 +21,13 @@ from mcp_rls.harness.run import run_suite
 from mcp_rls.harness.suite import load_suite
 from mcp_rls.resources import bundled
 from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, document, helper, make_roles, scratch_on
+from tests.postgres.scratch import HEAD as PLAIN
 from tests.postgres.test_class_roles import TEMPLATES, for_everybody
 from tests.test_readme import blocks
 
 pytestmark = pytest.mark.postgres
 
-HEAD = """
-mcp_rls: 1
-platform: postgres
-schemas: [public]
-roles: [authenticated, anon]
-anonymous: [anon]
-resolved: true
-classes: {helper: {match: {ids: [helper]}}}
-scopes: {"n:r": {text: Read}}
-"""
+HEAD = PLAIN + 'resolved: true\nscopes: {"n:r": {text: Read}}\n'
 OWN = '{allow: [select, insert, update, delete], rows: "owner = token.person"}'
 RULES = f"""
 tables:
