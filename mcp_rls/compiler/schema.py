@@ -25,8 +25,8 @@ from pydantic_core import PydanticCustomError
 from mcp_rls.compiler.model import CLAIM_TYPES, Command
 
 CLASS_NAME = r"^[a-z][a-z0-9_-]{0,62}$"
-CLAIM_NAME = r"^[a-z_][a-z0-9_]{0,62}$"
 SET_NAME = r"^[a-z][a-z0-9_]{0,39}$"  # a function of the schema mcp_rls carries it
+CLAIM_NAME = r"^[a-z_][a-z0-9_]{0,56}$"  # so does one for each claim, after claim_
 SCOPE_NAME = r"^[!#-\[\]-~]+$"  # RFC 6749, section 3.3: printable ASCII without space, " and \
 TABLE_NAME = r'^("([^"]|"")+"|[^".]+)\.("([^"]|"")+"|[^".]+)$'
 
