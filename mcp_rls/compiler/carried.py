@@ -16,7 +16,7 @@ from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.shapes import DIRECT, GateRules
 from mcp_rls.state import SCHEMA
 
-RESOLVE = f"{SCHEMA}.resolve(name)"  # its signature
+RESOLVE, ENTRIES = f"{SCHEMA}.resolve(name)", f"{SCHEMA}.entries()"  # signatures
 
 
 def setting(name: str) -> str:

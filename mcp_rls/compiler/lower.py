@@ -19,6 +19,7 @@ from mcp_rls.compiler import gate as gates
 from mcp_rls.compiler.carried import Gate
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
+from mcp_rls.compiler.resolving import entries as entries_of
 from mcp_rls.compiler.resolving import resolve
 from mcp_rls.compiler.shapes import DIRECT, Case, GateRules, merged
 from mcp_rls.state import (
@@ -144,7 +145,7 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int, ask
     ]
     written = " ".join(f"{p.using} {p.check}" for p in made)
     values = {claims.setting_name(name): call for name, call in claims.token_calls(policies).items()}
-    resolving = [resolve(decision, asked, values)] if policies.resolved else []
+    resolving = [entries_of(asked), resolve(decision, values)] if policies.resolved else []
     text = " ".join([written, *(f.definition for f in (*sets, gate, *resolving))])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
     return [*ledger.STATIC, gate, *called, *resolving]

@@ -11,12 +11,21 @@ from mcp_rls import sql
 from mcp_rls.compiler import gate as g
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.carried import Gate
-from mcp_rls.compiler.meaning import of_call
+from mcp_rls.compiler.meaning import of_call, of_value
 from mcp_rls.compiler.shapes import CLOSED, DIRECT
 from mcp_rls.state import SCHEMA, Function
 
 
-def resolve(decision: g.Decision, asked: Gate, values: dict[str, str]) -> Function:
+def entries(asked: Gate) -> Function:
+    """mcp_rls.entries(): what opens which case for each class, by setting; apart, for it changes with every rule."""
+    lines = [f"{h.json_text(name)}:{h.json_text(found)}" for name, found in _by_class(asked).items()]
+    listed = sql.literal("{" + ",\n  ".join(lines) + "}")
+    body = f"\nbegin\n  return {listed}::jsonb;\nend\n"
+    meaning = of_value("what opens which case for each class")
+    return h.function("entries", "", "jsonb", body, arguments="", meaning=meaning)
+
+
+def resolve(decision: g.Decision, values: dict[str, str]) -> Function:
     """The function. `values`: all that the token says, by setting, and the call that gives it.
 
     Whoever calls it learns what its own claims say, and changes no more than it could by SET: anybody may.
@@ -24,10 +33,9 @@ def resolve(decision: g.Decision, asked: Gate, values: dict[str, str]) -> Functi
     texts = {"open": "''", "nobody": "''", "claims": "current_setting('request.jwt.claims', true)"}
     texts |= {name: f"{call}::text" for name, call in values.items()}
     settings = ",\n    ".join(_set(sql.literal(f"{SCHEMA}.{name}"), text) for name, text in texts.items())
-    entries = f"{sql.literal(h.json_text(_by_class(asked)))}::jsonb"
     body = f"""{g.DECLARED}
 {g.declarations(decision.policies)}
-  rules constant jsonb := {entries};
+  rules constant jsonb := {SCHEMA}.entries();
   v_opened text := '';
   v_done text[];
   v_name text;

@@ -412,6 +412,7 @@ tables:
     read = {name for part in written for name in re.findall(r"'(mcp_rls\.\w+)', true", part)}
     assert {"mcp_rls.claims", "mcp_rls.open", "mcp_rls.person", "mcp_rls.claim_tenant"} <= read
     resolve_ = next(f for f in state.functions.values() if f.name == "resolve")
-    assert all(name.removeprefix("mcp_rls.") in resolve_.definition for name in read)
+    set_ = resolve_.definition + next(f.definition for f in state.functions.values() if f.name == "entries")
+    assert all(name.removeprefix("mcp_rls.") in set_ for name in read)
     assert resolve_.execute == ("public",)
     assert "resolve" not in {f.name for f in lowered(text.replace("resolved: true", ""), catalog()).functions.values()}

@@ -14,7 +14,7 @@ from itertools import count
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, Table, TableName
 from mcp_rls.compiler import expression as e
-from mcp_rls.compiler.carried import RESOLVE, Gate
+from mcp_rls.compiler.carried import ENTRIES, RESOLVE, Gate
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import COMMANDS, Command, Condition, Rule, TableRules
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedRule, ResolvedTable
@@ -68,7 +68,7 @@ def make_twins(resolved: ResolvedPolicies, actual: State) -> Twins:
     altered = [sql.alter_policy(made.policy(p)) for p in policies if not p.is_as_before]
     # both decide alike; the one that looks at more entries of a ceiling's rules serves both
     gate = max((s.functions[_GATE].definition for s in (readers, writers)), key=len)
-    resolving = [writers.functions[RESOLVE].definition] if resolved.policies.resolved else []
+    resolving = [writers.functions[f].definition for f in (ENTRIES, RESOLVE) if f in writers.functions]
     numbers = made.next() - 1
     return Twins(
         resolved,
