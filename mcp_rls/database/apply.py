@@ -324,8 +324,10 @@ def _refusals(conn: Connection) -> Iterator[None]:
             raise
         if _collided(error):
             raise Locked(f"another session changed the same at that moment: {error.diag.message_primary}") from error
-        hint = f" ({error.diag.message_hint})" if error.diag.message_hint else ""
-        raise Refused(f"PostgreSQL refused, and nothing was changed: {error.diag.message_primary}{hint}") from error
+        # which objects depend on one that goes is the detail; the hint of that is CASCADE, which nobody should follow
+        more = "; ".join((error.diag.message_detail or error.diag.message_hint or "").splitlines())
+        said = f"{error.diag.message_primary}{f' ({more})' if more else ''}"
+        raise Refused(f"PostgreSQL refused, and nothing was changed: {said}") from error
 
 
 def _in_the_way(conn: Connection) -> str:

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from mcp_rls.compiler.policy import load_policies, read_policies
-from mcp_rls.database.apply import install
+from mcp_rls.database.apply import Refused, install
 from mcp_rls.harness.hostile import run_hostile
 from mcp_rls.harness.matrix.result import Verdict
 from mcp_rls.harness.matrix.run import Options, run_matrix
@@ -295,3 +295,18 @@ def test_mutants_have_the_same_fate(name: str, server: Any) -> None:
         fates[bool(way)] = {(t.mutant.kind, t.mutant.sentence): t.fate for t in score.trials}
     assert {key: fates[True].get(key) for key in fates[False]} == fates[False]
     assert Fate.KILLED in fates[True].values()
+
+
+def test_what_holds_the_function_fast_is_named(scratch: Scratch) -> None:
+    """A function of the app's that is bound to it must go before the key does; nothing is changed until then."""
+    scratch.run(NOTES)
+    scratch.install(HEAD + RULES)
+    scratch.run(WRAPPER)
+    plain = HEAD.replace("resolved: true\n", "") + RULES
+    with pytest.raises(Refused, match=r"function (public\.)?pre_request\(\) depends on"):
+        scratch.install(plain)
+    scratch.resolved = True
+    assert scratch.sees(helper()) == [1]
+    scratch.run("drop function public.pre_request()")
+    scratch.install(plain)
+    assert scratch.sees(helper()) == [1]
