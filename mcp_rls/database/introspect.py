@@ -297,10 +297,8 @@ def read_state(
         commented = changed_comments(conn, {r["object"]: r["place"] for r in manifest.values()})
         tables, privileges = _rows(conn, _TABLES), _rows(conn, _PRIVILEGES)
         conn.execute("select set_config('search_path', %s, true)", path)
-    names = {
-        t["oid"]: TableName(t["schema"], t["name"]) for t in tables if t["schema"] in covered and t["kind"] in "rp"
-    }
     everything = {t["oid"]: TableName(t["schema"], t["name"]) for t in tables}
+    names = {t["oid"]: everything[t["oid"]] for t in tables if t["schema"] in covered and t["kind"] in "rp"}
 
     def known(thing: Ours) -> Ours:
         return _as_noted(thing, manifest.get(thing.object), printed.get(thing.object))
