@@ -7,11 +7,11 @@ the same as the functions that read claims, for `resolve` asks those.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 from mcp_rls import sql
 from mcp_rls.compiler import helpers as h
+from mcp_rls.compiler.meaning import short_digest
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.shapes import DIRECT, GateRules
 from mcp_rls.state import SCHEMA
@@ -28,6 +28,11 @@ def value(name: str, type_: str) -> str:
     """SQL for a token's value as it was resolved; whether that still counts is for the ceilings to ask, and they do."""
     text = f"nullif({setting(name)}, '')"
     return text if type_ == "text" else f"{text}::{type_}"
+
+
+def there(call: str, *, wrapped: bool) -> str:
+    """SQL for whether a call gives anything: asked once a statement where it is wrapped; see `expression.probably`."""
+    return f"(({f'select {call}' if wrapped else call}) is not null)"
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Gate:
         if not self.policies.resolved:
             return condition
         same = f"case when {self._same_claims(direct=False)} then true end"
-        return f"(({f'select {same}' if wrapped else same}) is not null) and ({condition})"
+        return f"{there(same, wrapped=wrapped)} and ({condition})"
 
     def _stored(self, rules: GateRules, direct: bool) -> str:
         """What a session has stored of these rules. One setting is for who passes every ceiling, the other for them;
@@ -76,7 +81,7 @@ class Gate:
         """
         stored = [setting("open")] * direct
         if rules:
-            name = f"open_{hashlib.sha256(h.json_text(rules).encode()).hexdigest()[:16]}"
+            name = f"open_{short_digest(h.json_text(rules))}"
             self.asked[name] = rules
             stored.append(setting(name))
         if direct and self.policies.anonymous:

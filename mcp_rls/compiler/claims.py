@@ -62,11 +62,11 @@ def set_value(policies: PolicySet, name: str, *, wrapped: bool = True) -> str:
     return f"(select {call})::{set_type(policies.sets[name])}[]" if wrapped else call
 
 
-def token_setting(policies: PolicySet, name: str) -> str:
-    """What gives token.<name> where a session has resolved."""
+def token_settings(policies: PolicySet) -> dict[str, str]:
+    """What gives each token.<name> where a session has resolved."""
     types = {"person": policies.identity.person.type, "client": "text"}
-    types |= {claim_name: claim.type for claim_name, claim in policies.claims.items()}
-    return carried.value(setting_name(name), types[name])
+    types |= {name: claim.type for name, claim in policies.claims.items()}
+    return {name: carried.value(setting_name(name), type_) for name, type_ in types.items()}
 
 
 def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = False) -> h.Renderer:
@@ -75,14 +75,12 @@ def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = Fal
     Wrapped in a sub-select they are evaluated once a statement, bare once a row. `resolving`: as the token says, also
     where a session resolves it.
     """
-    resolved = policies.resolved and not resolving
-    calls = token_calls(policies)
+    values = token_settings(policies) if policies.resolved and not resolving else token_calls(policies)
 
     def spell(node: e.Token | e.SetValues) -> str:
         if isinstance(node, e.SetValues):
             return set_value(policies, node.name, wrapped=wrapped)
-        found = token_setting(policies, node.name) if resolved else calls[node.name]
-        return f"(select {found})" if wrapped else found
+        return f"(select {values[node.name]})" if wrapped else values[node.name]
 
     return spell
 

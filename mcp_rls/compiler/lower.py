@@ -13,14 +13,12 @@ from itertools import chain, combinations
 
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
-from mcp_rls.compiler import claims, class_roles, guard, ledger, meaning
+from mcp_rls.compiler import claims, class_roles, guard, ledger, meaning, resolving
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import gate as gates
-from mcp_rls.compiler.carried import Gate
+from mcp_rls.compiler.carried import Gate, there
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import MAX_SCOPE_SETS, ResolvedPolicies, ResolvedRule, ResolvedTable, place
-from mcp_rls.compiler.resolving import entries as entries_of
-from mcp_rls.compiler.resolving import resolve
 from mcp_rls.compiler.shapes import DIRECT, Case, GateRules, merged
 from mcp_rls.state import (
     BLIND_PRIVILEGES,
@@ -145,10 +143,10 @@ def _functions(resolved: ResolvedPolicies, made: list[Policy], entries: int, ask
     ]
     written = " ".join(f"{p.using} {p.check}" for p in made)
     values = {claims.setting_name(name): call for name, call in claims.token_calls(policies).items()}
-    resolving = [entries_of(asked), resolve(decision, values)] if policies.resolved else []
-    text = " ".join([written, *(f.definition for f in (*sets, gate, *resolving))])
+    resolves = [resolving.entries(asked), resolving.resolve(decision, values)] if policies.resolved else []
+    text = " ".join([written, *(f.definition for f in (*sets, gate, *resolves))])
     called = [f for f in optional if f"{SCHEMA}.{sql.ident(f.name)}(" in text]
-    return [*ledger.STATIC, gate, *called, *resolving]
+    return [*ledger.STATIC, gate, *called, *resolves]
 
 
 def _guards(resolved: ResolvedPolicies, triggers: list[Trigger]) -> Iterable[Function]:
@@ -334,8 +332,8 @@ def _case(
     wrapped = not table.self_reading
     spell = claims.renderer(resolved.policies, wrapped=wrapped)
     if all(c == e.TRUE for c in conditions):
-        call = gate.opened(rules, len(conditions), direct=direct)  # nothing is left to be asked of each row
-        return f"({f'(select {call})' if wrapped else f'({call})'} is not null)"
+        # nothing is left to be asked of each row
+        return there(gate.opened(rules, len(conditions), direct=direct), wrapped=wrapped)
     call = gate.case(rules, direct=direct)
     arms = [f"when {gate.arm(DIRECT)} then true"] if direct else []
     arms += [f"when {gate.arm(n)} then {e.render(c, spell)}" for n, c in enumerate(conditions, start=1)]
@@ -379,5 +377,4 @@ def _check(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None
     """WITH CHECK is evaluated on the row as it stands: the planner has no part in it, so nothing is to be hardened."""
     if expr is None:
         return None
-    spell = claims.renderer(resolved.policies, wrapped=not table.self_reading)
-    return e.render(expr, spell)
+    return e.render(expr, claims.renderer(resolved.policies, wrapped=not table.self_reading))
