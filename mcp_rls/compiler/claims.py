@@ -62,11 +62,17 @@ def set_value(policies: PolicySet, name: str, *, wrapped: bool = True) -> str:
     return f"(select {call})::{set_type(policies.sets[name])}[]" if wrapped else call
 
 
-def token_settings(policies: PolicySet) -> dict[str, str]:
-    """What gives each token.<name> where a session has resolved."""
+def token_types(policies: PolicySet) -> dict[str, str]:
+    """The type of each token.<name>."""
     types = {"person": policies.identity.person.type, "client": "text"}
-    types |= {name: claim.type for name, claim in policies.claims.items()}
-    return {name: carried.value(setting_name(name), type_) for name, type_ in types.items()}
+    return types | {name: claim.type for name, claim in policies.claims.items()}
+
+
+def _token_settings(policies: PolicySet, *, wrapped: bool) -> dict[str, str]:
+    """What gives each token.<name> where a session has resolved: a call once a statement, but settings for each row."""
+    if wrapped:
+        return {name: carried.held(setting_name(name)) for name in token_types(policies)}
+    return {name: carried.value(setting_name(name), type_) for name, type_ in token_types(policies).items()}
 
 
 def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = False) -> h.Renderer:
@@ -75,7 +81,8 @@ def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = Fal
     Wrapped in a sub-select they are evaluated once a statement, bare once a row. `resolving`: as the token says, also
     where a session resolves it.
     """
-    values = token_settings(policies) if policies.resolved and not resolving else token_calls(policies)
+    resolved = policies.resolved and not resolving
+    values = _token_settings(policies, wrapped=wrapped) if resolved else token_calls(policies)
 
     def spell(node: e.Token | e.SetValues) -> str:
         if isinstance(node, e.SetValues):

@@ -13,9 +13,10 @@ from itertools import groupby
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler import helpers as h
+from mcp_rls.compiler.carried import held_name
 from mcp_rls.compiler.claims import client_text
-from mcp_rls.compiler.meaning import of_gate
-from mcp_rls.compiler.model import ClientClass, PolicySet
+from mcp_rls.compiler.meaning import of_gate, of_value
+from mcp_rls.compiler.model import Claim, ClientClass, PolicySet
 from mcp_rls.compiler.shapes import CLOSED, DIRECT
 from mcp_rls.state import Function
 
@@ -41,33 +42,58 @@ class Decision:
 
 def gate(decision: Decision) -> Function:
     """mcp_rls.gate(acting, rules): -1 for a direct session, 0 for closed, else the number of the open case."""
+    return _deciding(decision, "gate", "integer", "v_case", of_gate(decision.policies, decision.where))
+
+
+def held(decision: Decision, name: str, type_: str) -> Function:
+    """mcp_rls.held_<name>(acting, rules): that value of the token where the gate is open, else NULL.
+
+    It is the gate again and not a call of it, which would read the claims twice.
+    """
+    claim = decision.policies.claims.get(name)
+    value = "v_value" if claim else f"v_{name}"
+    function_name = held_name(f"claim_{name}" if claim else name)
+    meaning = of_value(f"token.{name} of who is let in")
+    returned = f"case when v_case <> {CLOSED} then {value} end"
+    return _deciding(decision, function_name, type_, returned, meaning, claim)
+
+
+def _deciding(
+    decision: Decision, name: str, returns: str, returned: str, meaning: str, claim: Claim | None = None
+) -> Function:
+    """A function that decides which case is open, in `v_case`; with a claim, that is in `v_value`."""
     policies = decision.policies
-    parts = [DECLARED, declarations(policies), "begin", *recognised(decision), choose(decision), "  end if;"]
-    parts += ["  return v_case;", "end\n"]
+    parts = [DECLARED, declarations(policies, claim), "begin", *recognised(decision, claim), choose(decision)]
+    parts += ["  end if;", f"  return {returned};", "end\n"]
     return h.function(
-        "gate",
+        name,
         "acting name, rules jsonb",
-        "integer",
+        returns,
         "\n".join(parts),
         arguments="name, jsonb",
         execute=policies.acting,
         settings=h.AUTHOR_SETTINGS if decision.raw else "",
-        meaning=of_gate(policies, decision.where),
+        meaning=meaning,
     )
+
+
+def decides(function: Function) -> bool:
+    """Whether it recognises who a session is: what one such function says of that, each says."""
+    return "v_client := " in function.definition
 
 
 # in a query a bare name is a column; what is ours is said with its block's name
 DECLARED = "\n#variable_conflict use_column\n<<ours>>"
 
 
-def recognised(decision: Decision) -> list[str]:
+def recognised(decision: Decision, claim: Claim | None = None) -> list[str]:
     """Statements that set `v_case` for who names no client; and else, in a branch left open, what its token says.
 
     That is `v_class`, NULL for none that lives and has a case in `rules`, and the scopes: `v_asked`, `v_consented`.
     """
     policies = decision.policies
     parts = [
-        _read(policies),
+        _read(policies, claim),
         f"  v_client := {client_text(policies)};",
         _without_client(policies),
         "  else",
@@ -78,7 +104,7 @@ def recognised(decision: Decision) -> list[str]:
     return [part for part in parts if part]
 
 
-def declarations(policies: PolicySet) -> str:
+def declarations(policies: PolicySet, claim: Claim | None = None) -> str:
     """The variables of these statements."""
     lines = [
         "document jsonb;",
@@ -88,16 +114,21 @@ def declarations(policies: PolicySet) -> str:
         *(["v_listed text;"] if not _by_id_alone(policies) else []),
         *(["v_asked jsonb;"] if policies.identity.scope is not None else []),
         f"v_person {policies.identity.person.type};",
+        *([f"v_value {claim.type};"] if claim else []),
         *(["v_standing boolean;", "v_consented jsonb;"] if _needing_consent(policies) else []),
     ]
     return "\n  ".join(["declare", *lines])
 
 
-def _read(policies: PolicySet) -> str:
-    """`document` becomes the claims and `v_person` the person in them, each NULL when absent or malformed."""
-    person = policies.identity.person
-    caught = f"\n      v_person := {h.raising(person)};"
-    return h.read_document(caught, f"\n    v_person := {h.typed(person)};")
+def _read(policies: PolicySet, claim: Claim | None) -> str:
+    """`document` becomes the claims, `v_person` the person in them, `v_value` the claim; NULL if absent or malformed.
+
+    The person last: what is malformed leaves unread what follows it, and the value is to be NULL where it is by itself.
+    """
+    read = {"v_value": claim} if claim else {}
+    read["v_person"] = policies.identity.person
+    caught = "".join(f"\n      {name} := {h.raising(c)};" for name, c in read.items())
+    return h.read_document(caught, "".join(f"\n    {name} := {h.typed(c)};" for name, c in read.items()))
 
 
 def _without_client(policies: PolicySet) -> str:

@@ -1,4 +1,4 @@
-"""mcp_rls.resolve(acting): what a session's claims say becomes settings of its transaction, which policies then read.
+"""mcp_rls.resolve(acting): what a session's claims say becomes settings of its transaction; and what policies read.
 
 A role's name says as whom the session will act, which counts for who is nobody: in another role that may see something
 else. Of the cases that `mcp_rls.gate` knows only those are set that are open to the token's class; a session that
@@ -10,8 +10,9 @@ from __future__ import annotations
 from mcp_rls import sql
 from mcp_rls.compiler import gate as g
 from mcp_rls.compiler import helpers as h
-from mcp_rls.compiler.carried import Gate
+from mcp_rls.compiler.carried import CLAIMS, STILL_COUNTS, Gate, held_name, setting, value
 from mcp_rls.compiler.meaning import of_call, of_value
+from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.shapes import CLOSED, DIRECT
 from mcp_rls.state import SCHEMA, Function
 
@@ -30,7 +31,7 @@ def resolve(decision: g.Decision, values: dict[str, str]) -> Function:
 
     Whoever calls it learns what its own claims say, and changes no more than it could by SET: anybody may.
     """
-    texts = {"open": "''", "nobody": "''", "claims": "current_setting('request.jwt.claims', true)"}
+    texts = {"open": "''", "nobody": "''", "claims": CLAIMS}
     texts |= {name: f"{call}::text" for name, call in values.items()}
     settings = ",\n    ".join(_set(sql.literal(f"{SCHEMA}.{name}"), text) for name, text in texts.items())
     body = f"""{g.DECLARED}
@@ -79,6 +80,58 @@ end
         execute=("public",),
         settings=h.AUTHOR_SETTINGS if decision.raw else "",
         meaning=of_call("the settings that policies read"),
+    )
+
+
+def opened(policies: PolicySet) -> Function:
+    """mcp_rls.opened(setting, direct): the case that is open by what was resolved, as its text, else NULL.
+
+    `setting` holds it for a client, if not NULL; `direct` asks for who passes every ceiling.
+    """
+    settings = [f"case when direct then {setting('open')} end", "current_setting(setting, true)"]
+    if policies.anonymous:
+        settings.append(f"case when direct and {setting('nobody')} = current_user then '{DIRECT}' end")
+    # who may be nobody has no claims, then and now; to who hasn't resolved nothing is open
+    claims = f"coalesce({CLAIMS}, '')" if policies.anonymous else CLAIMS
+    body = f"""
+begin
+  if {setting("claims")} = {claims} then
+    return nullif(concat({", ".join(settings)}), '');
+  end if;
+  return null;
+end
+"""
+    meaning = of_value("the case that is open by what was resolved")
+    return _reader("opened", "setting text, direct boolean", "text", body, "text, boolean", policies, meaning)
+
+
+def held(policies: PolicySet, name: str, type_: str) -> Function:
+    """mcp_rls.held_<name>(setting): the token's value while what was resolved counts, else NULL.
+
+    With `setting`: and a case is open by it, or to who passes every ceiling, to whom alone it is where NULL is given.
+    """
+    settings = [setting("open"), "current_setting(setting, true)"]
+    if policies.anonymous:
+        settings.append(f"case when {setting('nobody')} = current_user then '{DIRECT}' end")
+    body = f"""
+begin
+  if {STILL_COUNTS} and (setting = '' or concat({", ".join(settings)}) <> '') then
+    return {value(name, type_)};
+  end if;
+  return null;
+end
+"""
+    meaning = of_value(f"{name} as it was resolved")
+    return _reader(held_name(name), "setting text default ''", type_, body, "text", policies, meaning)
+
+
+def _reader(
+    name: str, parameters: str, returns: str, body: str, arguments: str, policies: PolicySet, meaning: str
+) -> Function:
+    """A function that reads settings: those of the caller, as the caller."""
+    execute = policies.acting
+    return h.function(
+        name, parameters, returns, body, arguments=arguments, definer=False, execute=execute, meaning=meaning
     )
 
 

@@ -26,7 +26,7 @@ from mcp_rls.compiler.model import CLAIM_TYPES, Command
 
 CLASS_NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 SET_NAME = r"^[a-z][a-z0-9_]{0,39}$"  # a function of the schema mcp_rls carries it
-CLAIM_NAME = r"^[a-z_][a-z0-9_]{0,56}$"  # so does one for each claim, after claim_
+CLAIM_NAME = r"^[a-z_][a-z0-9_]{0,51}$"  # so do two for each claim, after held_claim_
 SCOPE_NAME = r"^[!#-\[\]-~]+$"  # RFC 6749, section 3.3: printable ASCII without space, " and \
 TABLE_NAME = r'^("([^"]|"")+"|[^".]+)\.("([^"]|"")+"|[^".]+)$'
 

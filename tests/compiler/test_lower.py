@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_rls.catalog import Catalog, Column, Role, Table, TableName
+from mcp_rls.compiler import ceilings, ledger
 from mcp_rls.compiler import expression as e
-from mcp_rls.compiler import ledger
-from mcp_rls.compiler import lower as module
 from mcp_rls.compiler.carried import Gate
 from mcp_rls.compiler.lower import as_before, lower
 from mcp_rls.compiler.model import COMMANDS
@@ -324,7 +323,7 @@ def test_every_token_meets_the_case_of_its_rules(mine, command):
     """For every set of scopes that a token may hold and every row, the case that is open says what its rules say."""
     table = ResolvedTable(NOTES, True, None, tuple(mine), False, False, Span())
     given_ = resolved("")
-    found, cases = module._cases(given_, table, command, ["helper"], Gate(given_.policies))
+    found, cases = ceilings._cases(given_, table, command, ["helper"], Gate(given_.policies))
     for count in range(len(SCOPES) + 1):
         for held in map(set, itertools.combinations(SCOPES, count)):
             number = opened(found, held)
@@ -356,17 +355,19 @@ tables:
     assert using.count("when 1 then") == 1
 
 
-_OPEN = r"mcp_rls\.gate\(current_user, '\{.*\}'::jsonb\) (= -1|in \(-1, 1\))"
-AMONG = re.compile(rf"\(\(select case when {_OPEN} then true end\) is not null\)")
+_ASKED = r"\(current_user, '\{.*\}'::jsonb\)"
+SOME = re.compile(rf"\(\(select nullif\(mcp_rls\.gate{_ASKED}, 0\)\) is not null\)")
+_HELD = rf"\(select mcp_rls\.held_\w+{_ASKED}\)"
+HELD = re.compile(rf"\(case when \((\w+ = {_HELD}|{_HELD} = \w+)\) then true end is not null\)")
 
 
 def test_direct_sessions_first_and_closed_last():
     """Each ceiling is a CASE that is true for a direct session and false for what meets no case.
 
-    Where nothing is asked of rows, it says which cases are open; an update's check may be all that USING has left.
+    Where nothing is asked of rows, it says that some case is open; an update's check may be all that USING has left.
     """
     state = lowered(LONG, catalog("a", "b"))
-    forms = {"case": 0, "among": 0, "true": 0}
+    forms = {"case": 0, "some": 0, "true": 0}
     for p in state.policies.values():
         for text in (p.using, p.check):
             if p.permissive or text is None:
@@ -374,14 +375,46 @@ def test_direct_sessions_first_and_closed_last():
             if text == "true":
                 assert (p.command, text is p.check) == ("update", True)
                 forms["true"] += 1
-            elif AMONG.fullmatch(text):
-                forms["among"] += 1
+            elif SOME.fullmatch(text):
+                forms["some"] += 1
             else:
                 assert text.startswith("case (select mcp_rls.gate(current_user, '")
                 assert re.search(r"when -1 then true\b", text)
                 assert re.search(r"else false\s+end$", text)
                 forms["case"] += 1
-    assert forms["case"] > 0 < forms["among"]
+    assert forms["case"] > 0 < forms["some"]
+
+
+@pytest.mark.parametrize(
+    ("people", "clients", "anchored"),
+    [
+        ("owner = token.person", "", True),
+        ("token.person = owner and status = 'open'", "", True),
+        ("status = 'open' and owner = token.person", ', scope: "n:r"', True),
+        ("owner = token.person or status = 'open'", "", False),
+        ("owner <> token.person", "", False),
+        ("status = 'open'", "", False),
+        ("owner = token.person", ", rows: \"status = 'open'\"", False),
+    ],
+)
+def test_a_ceiling_repeats_the_equality_that_people_must_meet(people, clients, anchored):
+    """With a value that only who is let in has; people's policy then has it once and plain, else twice, hardened."""
+    state = lowered(
+        f"""
+tables:
+  public.notes:
+    people: [{{allow: select, rows: "{people}"}}]
+    clients: [{{who: helper, allow: select{clients}}}]
+""",
+        catalog(indexed=frozenset({"owner", "status"})),
+    )
+    ceiling, own = policy(state, "notes select").using, policy(state, "notes people select").using
+    assert ceiling is not None
+    assert own is not None
+    assert bool(HELD.fullmatch(ceiling)) == anchored
+    assert own.count("mcp_rls.person()") == own.count("owner")
+    assert own.count("owner") == 1 or not anchored
+    assert ("held_person" in {f.name for f in state.functions.values()}) == anchored
 
 
 def test_diagnostics_of_reading_stay_errors():
@@ -395,7 +428,7 @@ def test_diagnostics_of_reading_stay_errors():
 
 
 def test_policies_of_sessions_that_resolve_call_nothing_but_sets():
-    """Settings alone, of which `resolve` knows each; the same cases are open, by another name where rules differ."""
+    """What reads settings, each known to `resolve`; the same cases are open, by another name where rules differ."""
     text = """
 resolved: true
 claims: {tenant: {claim: tenant, type: integer}}
@@ -408,8 +441,10 @@ tables:
     state = lowered(text, catalog())
     written = [part for p in state.policies.values() for part in (p.using, p.check) if part]
     calls = {call for part in written for call in re.findall(r"mcp_rls\.\w+\(", part)}
-    assert calls == {"mcp_rls.set_mine("}
-    read = {name for part in written for name in re.findall(r"'(mcp_rls\.\w+)', true", part)}
+    readers = {"opened", "held_person", "held_claim_tenant"}
+    assert calls == {f"mcp_rls.{name}(" for name in ("set_mine", *readers)}
+    written += [f.definition for f in state.functions.values() if f.name in readers]
+    read = {name for part in written for name in re.findall(r"'(mcp_rls\.\w+)'(?!\))", part)}
     assert {"mcp_rls.claims", "mcp_rls.open", "mcp_rls.person", "mcp_rls.claim_tenant"} <= read
     resolve_ = next(f for f in state.functions.values() if f.name == "resolve")
     set_ = resolve_.definition + next(f.definition for f in state.functions.values() if f.name == "entries")

@@ -11,8 +11,7 @@ from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler import expression as e
 from mcp_rls.compiler import helpers
-from mcp_rls.compiler.carried import RESOLVE
-from mcp_rls.compiler.gate import same_text
+from mcp_rls.compiler.gate import decides, same_text
 from mcp_rls.compiler.model import ClientClass, Condition, Consent, PolicySet, Scope
 from mcp_rls.diagnostics import Span
 from mcp_rls.harness.mutation.conditions import variants
@@ -43,7 +42,7 @@ def mutants_of_recognition(original: Original) -> Iterator[Mutant]:
 
 @dataclass(frozen=True)
 class _Gate:
-    """The gate as it is, and how to make another of it; where sessions resolve, their function says the same."""
+    """The gate as it is, and how to make another of it; other functions that decide say the same."""
 
     original: Original
 
@@ -72,10 +71,8 @@ class _Gate:
 
     def rewritten(self, kind: Kind, words: str, span: Span, change: Callable[[str], str], why: str = "") -> Mutant:
         """From its text, with this change."""
-        known = self.original.state.functions
-        return self.made(
-            kind, words, span, tuple(change(known[f].definition) for f in (GATE, RESOLVE) if f in known), why
-        )
+        made = tuple(change(f.definition) for f in self.original.state.functions.values() if decides(f))
+        return self.made(kind, words, span, made, why)
 
     def of_where(self, key: str, name: str, written: Condition | None, table: TableName) -> Iterator[Mutant]:
         """Each variant of the condition of a registry or of the consent table."""
