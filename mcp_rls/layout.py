@@ -15,14 +15,26 @@ _TOKEN = re.compile(
 _BESIDE_BRACKET = re.compile(r"(?<=[(\[])\0|\0(?=[)\]])")
 _CLAUSE = re.compile(r"\0(?=(?:using|with\0check|when|else)\b)")
 
+# What PostgreSQL writes out when it prints an expression, and takes for granted when it reads it: the same tree. The
+# text has NUL for a blank, and its quoted tokens by their number.
+_JSON = re.compile("\1([0-9]+)\1(?=::jsonb)")
+_NUMBER = re.compile("(?<=\0when\0)\1([0-9]+)\1::integer(?=\0then\0)")
+_PRINTED = (
+    (re.compile(r"(\(select\0mcp_rls\.(\w+)\([^()]*\))\0as\0\2\)"), r"\1)"),
+    (re.compile(r"\0else\0null::boolean(?=\0end\b)"), ""),
+)
 
-def filled(parts: Iterable[str], gap: str = " ") -> Iterator[str]:
-    """Lines of as many parts as fit, with `gap` between; those after the first are indented."""
+
+def filled(parts: Iterable[str], gap: str = " ", *, taken: int = 0) -> Iterator[str]:
+    """Lines of as many parts as fit, with `gap` between; those after the first are indented.
+
+    `taken`: what of the first line isn't there for them.
+    """
     line = ""
     for part in parts:
-        if line and len(line.rpartition("\n")[2]) + len(part.partition("\n")[0]) >= WIDTH:
+        if line and taken + len(line.rpartition("\n")[2]) + len(part.partition("\n")[0]) >= WIDTH:
             yield line
-            line = f"  {part}"
+            line, taken = f"  {part}", 0
         else:
             line = f"{line}{gap}{part}" if line else part
     if line:
@@ -34,7 +46,7 @@ def json_lines(text: str) -> str:
     return "\n".join(filled(re.findall(r"""(?:"(?:[^"\\]|\\.)*"|[^",])+,?""", text), gap=""))
 
 
-def compact(statement: str) -> str:
+def compact(statement: str, *, taken: int = 0) -> str:
     """A statement about a policy in few lines, its clauses whole where they fit, its words in lower case.
 
     As it is where blanks mean more: with comments, and constants that go on in the next line.
@@ -43,8 +55,33 @@ def compact(statement: str) -> str:
     between = zip(tokens, tokens[1:], tokens[2:], strict=False)
     if any(t["odd"] for t in tokens) or any(_go_on(*three) for three in between):
         return statement
-    text = "".join("\0" if t["blank"] else t[0] if t["quoted"] else _lower(t[0]) for t in tokens)
-    return "\n".join(filled(_parts(_BESIDE_BRACKET.sub("", text).strip("\0"))))
+    text = _terse(tokens).strip("\0")
+    by_clause = list(filled(_parts(text), taken=taken))
+    by_word = list(filled(text.split("\0"), taken=taken))
+    return "\n".join(by_word if len(by_word) < len(by_clause) else by_clause)
+
+
+def _terse(tokens: list[re.Match[str]]) -> str:
+    """The tokens with NUL for blanks, but for what goes without saying."""
+
+    def number(found: re.Match[str]) -> str:
+        constant = tokens[int(found[1])][0]
+        return constant[1:-1] if re.fullmatch("'-[1-9][0-9]{0,8}'", constant) else found[0]
+
+    def json(found: re.Match[str]) -> str:
+        constant = tokens[int(found[1])][0]
+        return re.sub(r"""("(?:[^"\\]|\\.)*")| """, r"\1", constant) if constant.startswith("'") else constant
+
+    text = "".join("\0" if t["blank"] else f"\1{n}\1" if t["quoted"] else _lower(t[0]) for n, t in enumerate(tokens))
+    text = _NUMBER.sub(number, _BESIDE_BRACKET.sub("", text))
+    for pattern, instead in _PRINTED:
+        text = pattern.sub(instead, text)
+    return re.sub("\1([0-9]+)\1", lambda found: tokens[int(found[1])][0], _JSON.sub(json, text))
+
+
+def spans_lines(statement: str) -> bool:
+    """Whether a constant, a name or a function's body in it goes over an end of line."""
+    return any(t["quoted"] and "\n" in t[0] for t in _TOKEN.finditer(statement))
 
 
 def _go_on(one: re.Match[str], blank: re.Match[str], other: re.Match[str]) -> bool:

@@ -28,7 +28,7 @@ from mcp_rls import effect as effects
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler import guard
-from mcp_rls.compiler.ledger import INSTALL, UNINSTALL
+from mcp_rls.compiler.ledger import CHANGE, INSTALL, RECORD_RULES, UNINSTALL
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
 from mcp_rls.effect import Effect
@@ -54,12 +54,14 @@ class Plan:
     """`operations` in order; `before` and `after` are the fingerprints of the states they lead from and to.
 
     `by_hand`: what was found otherwise than it was noted, which no operation puts back: it is only taken note of.
+    `steady`: mcp_rls.change is there from the beginning to the end, as we write it.
     """
 
     operations: tuple[Operation, ...]
     before: str
     after: str
     by_hand: tuple[Operation, ...] = ()
+    steady: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.operations)
@@ -81,13 +83,12 @@ class Plan:
 CLASS_ROLE = "mcp_rls: the clients of a class"  # the comment on each role that we made
 EXCLUSIVE = "ACCESS EXCLUSIVE"
 OF_COMMENTS = "SHARE UPDATE EXCLUSIVE"
-LOCK_TIMEOUT = "300ms"  # whoever wants to read waits behind a waiting ALTER POLICY, so it must not wait for long
-PATIENCE = 30.0  # seconds in which locks are asked for again and again
 
 
 def plan(actual: State, desired: State) -> Plan:
     """What to do to `actual` so that it becomes `desired`; no operations when nothing differs."""
-    return Plan(tuple(operations(actual, desired)), actual.fingerprint, desired.fingerprint)
+    steady = all(_has(CHANGE, state) for state in (actual, desired))
+    return Plan(tuple(operations(actual, desired)), actual.fingerprint, desired.fingerprint, steady=steady)
 
 
 def operations(actual: State, desired: State) -> Iterator[Operation]:
@@ -117,6 +118,12 @@ def same(one: Thing, other: Thing) -> bool:
     if one.source and one.source == other.source:
         return True
     return replace(one, source="", place="", meaning="") == replace(other, source="", place="", meaning="")
+
+
+def _has(function: Function, state: State) -> bool:
+    """Whether it is there as we write it."""
+    there = state.functions.get(function.signature)
+    return there is not None and same(there, function)
 
 
 @dataclass(frozen=True)
@@ -314,7 +321,7 @@ class _Difference:
         statements = (
             *([sql.forget(forgotten)] if forgotten else []),
             *([sql.left(left)] if left else []),
-            *([sql.record(made)] if made else []),
+            *([sql.record(made, abridging=_has(RECORD_RULES, self.desired))] if made else []),
         )
         if statements:
             seen = (sql.note(self.desired.schemas, self.desired.roles),) if self.desired.schemas else ()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from itertools import chain, count
 from typing import Any
 
+from mcp_rls.abridged import abridged
 from mcp_rls.catalog import TableName
 from mcp_rls.layout import json_lines
 from mcp_rls.state import LEFT, SCHEMA, Function, Grant, Policy, Privilege, Switches, Trigger
@@ -38,14 +40,10 @@ def literal(text: str) -> str:
     return "E" + quoted.replace("\\", "\\\\") if "\\" in text else quoted
 
 
-def dollar(body: str) -> str:
-    """`body` dollar-quoted with a tag that doesn't occur in it."""
-    tag = "$mcp_rls$"
-    number = 0
-    while tag in body:
-        number += 1
-        tag = f"$mcp_rls{number}$"
-    return f"{tag}{body}{tag}"
+def dollar(body: str, *words: str) -> str:
+    """`body` dollar-quoted with the first of these tags that ends where the body does, or else one of our own."""
+    tags = (f"${word}$" for word in chain(words, ["mcp_rls"], (f"mcp_rls{n}" for n in count(1))))
+    return next(f"{tag}{body}{tag}" for tag in tags if f"{body}{tag}".index(tag) == len(body))
 
 
 def array(values: tuple[str, ...]) -> str:
@@ -304,18 +302,28 @@ def drop_function(function: Function) -> str:
 # --- the manifest -----------------------------------------------------------------------------------------------------
 
 
-def record(entries: Iterable[tuple[str, str, str, str]]) -> str:
-    """Notes (object, source, place, meaning) of what was just made, with what PostgreSQL prints for it."""
-    rows = []
-    for object_, source, place, meaning in entries:
-        row: dict[str, Any] = {"object": object_, "source": source, "place": place}
-        if meaning:
-            facts = json.loads(meaning)
-            row["facts"] = {"may": {}} | _without_empty(facts) if object_.startswith("policy ") else facts
-        rows.append(row)
-    noted = json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
-    quoted = dollar(noted) if "$$" in noted else f"$${noted}$$"
-    return json_lines(f"select {SCHEMA}.record({quoted})")
+def record(entries: Iterable[tuple[str, str, str, str]], *, abridging: bool = False) -> str:
+    """Notes (object, source, place, meaning) of what was just made, with what PostgreSQL prints for it.
+
+    `abridging`: policies that share their rules together, where mcp_rls.record_rules is there.
+    """
+    rows = [_row(*entry) for entry in entries]
+    policies, others = abridged(rows) if abridging else ([], rows)
+    if not policies:
+        return json_lines(f"select {SCHEMA}.record({_json(others)})")
+    return json_lines(f"select {SCHEMA}.record_rules({', '.join(map(_json, filter(None, (policies, others))))})")
+
+
+def _row(object_: str, source: str, place: str, meaning: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"object": object_, "source": source, "place": place}
+    if meaning:
+        facts = json.loads(meaning)
+        row["facts"] = {"may": {}} | _without_empty(facts) if object_.startswith("policy ") else facts
+    return row
+
+
+def _json(value: Any) -> str:
+    return dollar(json.dumps(value, separators=(",", ":"), ensure_ascii=False), "json")
 
 
 def _without_empty(value: Any) -> Any:

@@ -3,8 +3,7 @@
 % if not upgrades or "sa." in f"{upgrades}{downgrades}":
 import sqlalchemy as sa
 % endif
-from alembic import op
-${imports if imports else ""}
+${f"from alembic import op\n{imports or ''}".replace("op\nfrom alembic import context, util", "context, op, util")}
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 % if branch_labels:

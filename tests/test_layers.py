@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 # A module or package imports only what stands on an earlier line than its own, never what stands beside it.
 LAYERS = """
-diagnostics effect layout libyaml resources
+abridged diagnostics effect layout libyaml resources
 node
 document catalog
 state

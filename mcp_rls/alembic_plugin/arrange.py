@@ -103,12 +103,13 @@ def _made_again(state: State, found: Rehearsal, end: State) -> State:
 
 def _closing(found: Rehearsal) -> Plan:
     """Closes the policies that read a column with a new type to come; that nobody has to write down."""
+    way = plan(found.before, found.closed)
     operations = tuple(
         replace(o, words=f"{o.words.splitlines()[0]}: closed until a column has its new type")
-        for o in plan(found.before, found.closed).operations
+        for o in way.operations
         if o.subject != f"schema {SCHEMA}"
     )
-    return Plan(operations, found.before.fingerprint, found.closed.fingerprint)
+    return replace(way, operations=operations)
 
 
 def _retold(way: Plan, direct: Plan, closed: set[str]) -> Plan:

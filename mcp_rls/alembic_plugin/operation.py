@@ -8,7 +8,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import MigrateOperation, OpContainer
 
-from mcp_rls.alembic_plugin.text import IMPORTS, alone, code, function, guard
+from mcp_rls.alembic_plugin.text import IMPORTS, alone, code, function, guard, needs_function
 from mcp_rls.alembic_plugin.wording import in_words
 from mcp_rls.plan import Operation, Plan
 
@@ -63,9 +63,10 @@ def _render_change(context: AutogenContext, operation: PolicyChange) -> list[str
     if not operation.way:
         return []
     guarded = operation.guarded and operation.downwards
-    context.imports.add(function(op=_op(context)))
+    if needs_function(operation.way):
+        context.imports.add(function(op=_op(context)))
     asked = guard(operation.way.opens) if guarded else []
-    return [*_asking(context, asked), code(operation.way, guarded=guarded)]
+    return [*_asking(context, asked), code(operation.way, guarded=guarded, op=_op(context))]
 
 
 @renderers.dispatch_for(Bound)

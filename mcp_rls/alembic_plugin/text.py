@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from mcp_rls import sql
 from mcp_rls.alembic_plugin.wording import in_short, worth_telling
+from mcp_rls.compiler.ledger import LOCK_TIMEOUT, PATIENCE
 from mcp_rls.effect import Effect
-from mcp_rls.layout import WIDTH, compact, filled
-from mcp_rls.plan import LOCK_TIMEOUT, PATIENCE, Operation, Plan
+from mcp_rls.layout import WIDTH, compact, filled, spans_lines
+from mcp_rls.plan import Operation, Plan
+from mcp_rls.state import SCHEMA
 
 OPEN = "mcp_rls_open"  # alembic -x mcp_rls_open=yes
 IMPORTS = "from alembic import context, util"  # what `guard` needs
 
+_FORMAT = "pg_catalog.format("
+_TWICE = re.compile(r" \((.{90,})\)\n  with check \(\1\)\Z", re.DOTALL)
+_CALL = re.compile(r"perform |\$\w*\$select ")
 _QUOTE = "$policies$"  # round all that a revision does to policies
 _RAISE = "raise util.CommandError("
 _TOLD = 5  # of what a way down opens, in its refusal
 
 # text() takes :name for a parameter, in a string constant too.
 _LITERAL_COLONS = r""".replace(":", r"\:")"""
+# The indentation is not the statements': the body of a function would be another.
+_VERBATIM = rf""".replace("\n    ", "\n"){_LITERAL_COLONS}"""
 
-# One statement, so a plan is never done by half: not in an autocommit block, not by a script that lost its BEGIN; and
-# drivers that take one statement at a time (asyncpg) take it. It runs in somebody else's transaction: what it sets, it
-# puts back. Locks are taken first, asking again and again with short waits, as readers queue up behind a waiting lock;
-# not where the transaction holds such a lock already: those readers would wait all the time.
+# What mcp_rls.change does, where that isn't there from the beginning to the end: one statement, so a plan is never done
+# by half, not in an autocommit block, not by a script that lost its BEGIN; and drivers that take one (asyncpg) take it.
+# It runs in somebody else's transaction: what it sets, it puts back.
 _BLOCK = f"""do {_QUOTE} declare was json;
  own json := '{{{{"search_path": "pg_catalog", "lock_timeout": "{LOCK_TIMEOUT}", "standard_conforming_strings": "on",
  "transform_null_equals": "off"}}}}';
@@ -39,16 +45,19 @@ _BLOCK = f"""do {_QUOTE} declare was json;
 
 def preamble(up: Plan, down: Plan) -> str:
     """What a revision of these bodies has among its imports."""
-    return "\n".join([*([IMPORTS] if down.opens else []), *([function()] if up or down else [])])
+    return "\n".join([*([IMPORTS] if down.opens else []), *([function()] if needs_function(up, down) else [])])
+
+
+def needs_function(*ways: Plan) -> bool:
+    """Whether one of them calls `policies`, for want of mcp_rls.change."""
+    return any(way and not way.steady for way in ways)
 
 
 def function(*, op: str = "op.") -> str:
     """Python that makes `policies(lock, changes)`, which carries changes out."""
     block = "\n    ".join(line.strip() for line in filled(_BLOCK.split(" ")))
-    # the indentation is not the statements': the body of a function would be another
-    verbatim = r""".replace("\n    ", "\n")""" + _LITERAL_COLONS
     return f'''def policies(lock, changes):  # one statement, done whole or not at all; no reader waits for it for long
-    {op}execute(rf"""{block}"""{verbatim})'''
+    {op}execute(rf"""{block}"""{_VERBATIM})'''
 
 
 def body(way: Plan, *, guarded: bool = False) -> str:
@@ -60,7 +69,7 @@ def body(way: Plan, *, guarded: bool = False) -> str:
     return re.sub(r"\n(?=[^\n])", "\n    ", "\n".join(lines))
 
 
-def code(way: Plan, *, guarded: bool = False) -> str:
+def code(way: Plan, *, guarded: bool = False, op: str = "op.") -> str:
     """Python that carries the plan out, to be indented by four: its words as comments, its statements as they are.
 
     `guarded`: without the words of the refusal that stands before it.
@@ -70,10 +79,7 @@ def code(way: Plan, *, guarded: bool = False) -> str:
     known = in_short(way.opens)[:_TOLD] if guarded else []
     told = (line for line in in_short(worth_telling(way)) if line not in known)
     comments = (f"# {part}" for line in told for part in filled(line.split(" ")))
-    call = f'policies({_lock(way)!r}, r"""'
-    first, *others = "\n".join(_laid_out(way.statements)).split("\n")
-    beside = [call + first] if len(call + first) < WIDTH else [call, first]
-    return "\n".join([*comments, *beside, *others]) + '""")'
+    return "\n".join([*comments, *(_change(way, op) if way.steady else _block(way))])
 
 
 def alone(statement: str, *, op: str = "op.") -> str:
@@ -98,16 +104,63 @@ def guard(opens: Sequence[Operation]) -> list[str]:
 # --- SQL --------------------------------------------------------------------------------------------------------------
 
 
-def _laid_out(statements: Iterable[str]) -> Iterator[str]:
-    """The statements as PL/pgSQL has them; calls of functions that follow each other share a line."""
+def _change(way: Plan, op: str) -> list[str]:
+    """A call of mcp_rls.change, with each statement by itself, so that an error shows which it was."""
+    call = f'{op}execute(r"""select {SCHEMA}.change({_literal(", ".join(map(sql.table, way.locked)))}, array['
+    verbatim = _VERBATIM if any(map(_is_shaped, way.statements)) else _LITERAL_COLONS
+    alone = [call, *_list(way.statements, verbatim)]
+    first, *others = _list(way.statements, verbatim, taken=len(call))
+    together = [call + first, *others]
+    return together if len(together) <= len(alone) and len(call + first) < WIDTH else alone
+
+
+def _list(statements: Iterable[str], verbatim: str, *, taken: int = 0) -> list[str]:
+    """The lines of the statements as string constants, and of what comes after them."""
+    first, *others = statements
+    *quoted, last = [_quoted(first, taken=taken), *map(_quoted, others)]
+    *lines, end = _laid_out([*(f"{text}," for text in quoted), last])
+    closing = f'])"""{verbatim})'
+    return [*lines, end + closing] if len(end + closing) < WIDTH else [*lines, end, closing]
+
+
+def _is_shaped(statement: str) -> bool:
+    """Whether blanks at a line's beginning mean something; in JSON they don't."""
+    return not statement.startswith(f"select {SCHEMA}.record") and spans_lines(statement)
+
+
+def _block(way: Plan) -> list[str]:
+    """A call of `policies`."""
+    call = f'policies({_lock(way)!r}, r"""'
+    *lines, end = _laid_out(map(_statement, way.statements))
+    first, *others = [*lines, f'{end}""")']
+    return [call + first, *others] if len(call + first) < WIDTH else [call, first, *others]
+
+
+def _laid_out(statements: Iterable[str]) -> list[str]:
+    """Their lines; calls of functions that follow each other share some."""
+    parts: list[str] = []
     calls: list[str] = []
-    for statement in map(_statement, statements):
-        if statement.startswith("perform "):
+    for statement in statements:
+        if _CALL.match(statement):
             calls.append(statement)
         else:
-            yield from (*filled(calls), statement)
+            parts += [*filled(calls), statement]
             calls.clear()
-    yield from filled(calls)
+    return "\n".join([*parts, *filled(calls)]).split("\n")
+
+
+def _quoted(text: str, *, taken: int = 0) -> str:
+    """The statement as a string constant; what it would say twice, of old rows and of new ones, is said once."""
+    twice = _TWICE.search(text)
+    if twice and _is_plain(text) and "%" not in text[: twice.start()]:
+        head = compact(f"{text[: twice.start()]} (%1$s) with check (%1$s)", taken=taken + len(_FORMAT) + 2)
+        return f"{_FORMAT}{_dollar(head)},\n  {_dollar(compact(twice[1], taken=4))})"
+    text = _short(text, taken=taken + 2)
+    return _dollar(text) if _is_plain(text) else _constant(text)
+
+
+def _dollar(text: str) -> str:
+    return sql.dollar(text, "")
 
 
 def _lock(way: Plan) -> str:
@@ -118,11 +171,14 @@ def _lock(way: Plan) -> str:
 
 
 def _statement(text: str) -> str:
-    if text.startswith(("alter policy ", "create policy ")):
-        text = compact(text)
+    text = _short(text)
     if not _is_plain(text):
         return f"execute {_constant(text)};"
     return (f"perform {text.removeprefix('select ')}" if text.startswith("select ") else text) + ";"
+
+
+def _short(text: str, *, taken: int = 0) -> str:
+    return compact(text, taken=taken) if text.startswith(("alter policy ", "create policy ")) else text
 
 
 def _is_plain(text: str) -> bool:
@@ -132,6 +188,10 @@ def _is_plain(text: str) -> bool:
     """
     seen = all(c.isprintable() or c == "\n" for c in text)
     return seen and '"""' not in text and _QUOTE not in text and not re.search(r" +(\n|\Z)", text)
+
+
+def _literal(text: str) -> str:
+    return sql.literal(text) if _is_plain(text) else _constant(text)
 
 
 def _constant(text: str) -> str:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 
+from mcp_rls.abridged import PEOPLE
 from mcp_rls.compiler.helpers import CLAIMS, function
 from mcp_rls.compiler.suspend import RESUME, SUSPEND
 from mcp_rls.state import SCHEMA, Function
+
+LOCK_TIMEOUT = "300ms"  # whoever wants to read waits behind a waiting ALTER POLICY, so it must not wait for long
+PATIENCE = 30.0  # seconds in which locks are asked for again and again
 
 # One source of the schema itself, for direct plans; the shipped first revision holds a frozen copy.
 INSTALL = (
@@ -90,6 +94,62 @@ begin
         facts = coalesce(excluded.facts, manifest.facts);
 end
 """
+
+# Of policies that say their rules together (abridged.py): each with its own, and with those by which its rows are seen.
+_RECORD_RULES = f"""
+begin
+  perform {SCHEMA}.record((
+    select jsonb_agg(jsonb_build_object('object', format('policy %s %s', s.said ->> 'policies', w.key),
+      'place', concat(s.said ->> 'file', ':', substring(w.value from '(.*) ')),
+      'source', substring(w.value from '[^ ]*$'),
+      'facts', jsonb_strip_nulls(jsonb_build_object('may', coalesce(m.may, '{{}}'), 'values', (
+        select jsonb_object_agg(v.key, v.value) from jsonb_each(s.said -> 'values') v
+        where strpos(m.may::text, 'token.' || v.key) > 0)))))
+    from jsonb_array_elements(policies) s(said) cross join jsonb_each_text(s.said -> 'written') w cross join lateral (
+      select jsonb_object_agg(k.who, k.facts) as may from (
+        select r.key as who, jsonb_object_agg(p.part, p.rules) as facts
+        from jsonb_each(s.said -> 'rules') r cross join lateral (
+          select c.part, (
+            select jsonb_agg(jsonb_build_object('scopes', e.rule -> 'scopes',
+              'rows', case when c.command <> 'insert' then nullif(e.rule -> 'rows', '[]') end,
+              'new', case when c.command in ('insert', 'update') then
+                nullif(coalesce(e.rule -> 'new', e.rule -> 'rows'), '[]') end) order by e.position)
+            from jsonb_array_elements(r.value) with ordinality e(rule, position)
+            where e.rule -> 'may' ? c.command) as rules
+          from (values ('rules', w.key), ('sees',
+            case when w.key in ('update', 'delete') and r.key <> '{PEOPLE}' then 'select' end)) c(part, command)
+        ) p group by r.key having bool_or(p.part = 'rules' and p.rules is not null)) k) m
+  ) || others);
+end
+"""
+
+# Carries statements out, all or none. Locks are taken first, asking again and again with short waits, as readers queue
+# up behind a waiting lock; not where the transaction holds such a lock already: those readers would wait all the time.
+_CHANGE = f"""
+declare
+  statement text;
+begin
+  while tables <> '' loop
+    begin
+      execute format('lock table %s in access exclusive mode', tables);
+      exit;
+    exception when lock_not_available then
+      if clock_timestamp() > statement_timestamp() + '{PATIENCE:g}s'
+        or exists (select from pg_locks where pid = pg_backend_pid() and mode = 'AccessExclusiveLock') then raise;
+      end if;
+      perform pg_sleep(0.1 + random());
+    end;
+  end loop;
+  foreach statement in array statements loop
+    execute statement;
+  end loop;
+end
+"""
+# What a revision's text, and PostgreSQL's own print, mean by themselves; it all ends with the function.
+_OWN = f"""
+  set lock_timeout = '{LOCK_TIMEOUT}'
+  set standard_conforming_strings = on
+  set transform_null_equals = off"""
 
 # All schemas and sequences, which a role may use.
 USABLE = """select oid, 'schema ' || nspname as said, nspacl as acl from pg_namespace
@@ -172,16 +232,36 @@ PRINTED = function(
 )
 
 
-def _keeper(name: str, parameters: str, body: str, *, arguments: str) -> Function:
-    """A function that writes the manifest, for whoever carries plans out."""
-    meaning = json.dumps({"value": f"keeps the manifest: {name}"})
+def _keeper(name: str, parameters: str, body: str, *, arguments: str, settings: str = "", said: str = "") -> Function:
+    """A function that writes the manifest, or what it tells of, for whoever carries plans out."""
+    meaning = json.dumps({"value": said or f"keeps the manifest: {name}"})
     return function(
-        name, parameters, "void", body, arguments=arguments, definer=False, volatility="volatile", meaning=meaning
+        name,
+        parameters,
+        "void",
+        body,
+        arguments=arguments,
+        definer=False,
+        volatility="volatile",
+        parallel="unsafe",
+        settings=settings,
+        meaning=meaning,
     )
 
 
 RECORD = _keeper("record", "entries jsonb", _RECORD, arguments="jsonb")
+RECORD_RULES = _keeper(
+    "record_rules", "policies jsonb, others jsonb default '[]'", _RECORD_RULES, arguments="jsonb, jsonb"
+)
 NOTE = _keeper("note", "schemas text[], roles text[]", _NOTE, arguments="text[], text[]")
+CHANGE = _keeper(
+    "change",
+    "tables text, statements text[]",
+    _CHANGE,
+    arguments="text, text[]",
+    settings=_OWN,
+    said="carries plans out",
+)
 
 # what every database has, whatever its policy file says
-STATIC = (CLAIMS, PRINTED, RECORD, NOTE, SUSPEND, RESUME)
+STATIC = (CLAIMS, PRINTED, RECORD, RECORD_RULES, NOTE, CHANGE, SUSPEND, RESUME)

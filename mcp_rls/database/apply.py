@@ -15,7 +15,7 @@ import psycopg
 
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
-from mcp_rls.compiler.ledger import SEEN_OF
+from mcp_rls.compiler.ledger import LOCK_TIMEOUT, PATIENCE, SEEN_OF
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
@@ -27,7 +27,7 @@ from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, refused, run
-from mcp_rls.plan import EXCLUSIVE, LOCK_TIMEOUT, PATIENCE, Operation, Plan, operations, plan
+from mcp_rls.plan import EXCLUSIVE, Operation, Plan, operations, plan
 from mcp_rls.state import SCHEMA, State
 from mcp_rls.ways import by_table, with_tables
 

@@ -17,11 +17,12 @@ import psycopg
 
 from mcp_rls import sql
 from mcp_rls.catalog import FEW, TableName
+from mcp_rls.compiler.ledger import LOCK_TIMEOUT
 from mcp_rls.compiler.resolve import ResolvedPolicies, place
 from mcp_rls.compiler.searches import unserved
 from mcp_rls.database.apply import Refused
 from mcp_rls.effect import Effect
-from mcp_rls.plan import LOCK_TIMEOUT, Operation
+from mcp_rls.plan import Operation
 from mcp_rls.state import digest
 
 Connection = psycopg.Connection[Any]

@@ -22,10 +22,12 @@ def policies(lock, changes):  # one statement, done whole or not at all; no read
 
 def upgrade() -> None:
     # neither: make the schema mcp_rls
+    # neither: make function mcp_rls.change(text, text[])
     # neither: make function mcp_rls.claims()
     # neither: make function mcp_rls.note(text[], text[])
     # neither: make function mcp_rls.printed(text[])
     # neither: make function mcp_rls.record(jsonb)
+    # neither: make function mcp_rls.record_rules(jsonb, jsonb)
     # neither: make function mcp_rls.resume(text[])
     # neither: make function mcp_rls.suspend(regclass[])
     # neither: note in the manifest what changed
@@ -40,6 +42,33 @@ def upgrade() -> None:
       facts jsonb
     );
     revoke all on table mcp_rls.manifest from public;
+    create or replace function mcp_rls.change(tables text, statements text[]) returns void
+    language plpgsql volatile parallel unsafe security invoker
+      set search_path = pg_catalog, pg_temp
+      set lock_timeout = '300ms'
+      set standard_conforming_strings = on
+      set transform_null_equals = off
+    as $mcp_rls$
+    declare
+      statement text;
+    begin
+      while tables <> '' loop
+        begin
+          execute format('lock table %s in access exclusive mode', tables);
+          exit;
+        exception when lock_not_available then
+          if clock_timestamp() > statement_timestamp() + '30s'
+            or exists (select from pg_locks where pid = pg_backend_pid() and mode = 'AccessExclusiveLock') then raise;
+          end if;
+          perform pg_sleep(0.1 + random());
+        end;
+      end loop;
+      foreach statement in array statements loop
+        execute statement;
+      end loop;
+    end
+    $mcp_rls$;
+    revoke all on function mcp_rls.change(text, text[]) from public;
     create or replace function mcp_rls.claims() returns jsonb
     language plpgsql stable parallel safe security definer
       set search_path = pg_catalog, pg_temp
@@ -76,7 +105,7 @@ def upgrade() -> None:
     $mcp_rls$;
     revoke all on function mcp_rls.claims() from public;
     create or replace function mcp_rls.note(schemas text[], roles text[]) returns void
-    language plpgsql volatile parallel safe security invoker
+    language plpgsql volatile parallel unsafe security invoker
       set search_path = pg_catalog, pg_temp
     as $mcp_rls$
     begin
@@ -184,7 +213,7 @@ def upgrade() -> None:
     $mcp_rls$;
     revoke all on function mcp_rls.printed(text[]) from public;
     create or replace function mcp_rls.record(entries jsonb) returns void
-    language plpgsql volatile parallel safe security invoker
+    language plpgsql volatile parallel unsafe security invoker
       set search_path = pg_catalog, pg_temp
     as $mcp_rls$
     begin
@@ -199,6 +228,36 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.record(jsonb) from public;
+    create or replace function mcp_rls.record_rules(policies jsonb, others jsonb default '[]') returns void
+    language plpgsql volatile parallel unsafe security invoker
+      set search_path = pg_catalog, pg_temp
+    as $mcp_rls$
+    begin
+      perform mcp_rls.record((
+        select jsonb_agg(jsonb_build_object('object', format('policy %s %s', s.said ->> 'policies', w.key),
+          'place', concat(s.said ->> 'file', ':', substring(w.value from '(.*) ')),
+          'source', substring(w.value from '[^ ]*$'),
+          'facts', jsonb_strip_nulls(jsonb_build_object('may', coalesce(m.may, '{}'), 'values', (
+            select jsonb_object_agg(v.key, v.value) from jsonb_each(s.said -> 'values') v
+            where strpos(m.may::text, 'token.' || v.key) > 0)))))
+        from jsonb_array_elements(policies) s(said) cross join jsonb_each_text(s.said -> 'written') w cross join lateral (
+          select jsonb_object_agg(k.who, k.facts) as may from (
+            select r.key as who, jsonb_object_agg(p.part, p.rules) as facts
+            from jsonb_each(s.said -> 'rules') r cross join lateral (
+              select c.part, (
+                select jsonb_agg(jsonb_build_object('scopes', e.rule -> 'scopes',
+                  'rows', case when c.command <> 'insert' then nullif(e.rule -> 'rows', '[]') end,
+                  'new', case when c.command in ('insert', 'update') then
+                    nullif(coalesce(e.rule -> 'new', e.rule -> 'rows'), '[]') end) order by e.position)
+                from jsonb_array_elements(r.value) with ordinality e(rule, position)
+                where e.rule -> 'may' ? c.command) as rules
+              from (values ('rules', w.key), ('sees',
+                case when w.key in ('update', 'delete') and r.key <> 'people' then 'select' end)) c(part, command)
+            ) p group by r.key having bool_or(p.part = 'rules' and p.rules is not null)) k) m
+      ) || others);
+    end
+    $mcp_rls$;
+    revoke all on function mcp_rls.record_rules(jsonb, jsonb) from public;
     create or replace function mcp_rls.resume(without text[] default '{}') returns void
     language plpgsql volatile parallel safe security invoker
       set search_path = pg_catalog, pg_temp
@@ -374,26 +433,32 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.suspend(regclass[]) from public;
-    perform mcp_rls.record($$[{"object":"function mcp_rls.claims()","source":"95941fec6f512a1de0928f987fa5d653","place":"","facts":{"value":"the claims"}},
-      {"object":"function mcp_rls.note(text[], text[])","source":"cb0190a9d1eaaa91f301b2d7e36036f9","place":"","facts":{"value":"keeps the manifest: note"}},
-      {"object":"function mcp_rls.printed(text[])","source":"cab811820a17edd72a34ef4175426aa4","place":"","facts":{"value":"what PostgreSQL prints"}},
-      {"object":"function mcp_rls.record(jsonb)","source":"be49ceb9d6ce3c4da552581abed53dd5","place":"","facts":{"value":"keeps the manifest: record"}},
-      {"object":"function mcp_rls.resume(text[])","source":"e12c2cb4f8b5845c4736f7808f390427","place":"",
-      "facts":{"value":"makes the policies of suspended tables again"}},{"object":"function mcp_rls.suspend(regclass[])",
-      "source":"bf8576f1c7d3d473b50fef27139350df","place":"","facts":{"value":"closes tables and takes their policies away"}}]$$);""")
+    perform mcp_rls.record($json$[{"object":"function mcp_rls.change(text, text[])","source":"4628e5502a0d204f19291a1af5f55f40","place":"",
+      "facts":{"value":"carries plans out"}},{"object":"function mcp_rls.claims()","source":"95941fec6f512a1de0928f987fa5d653","place":"",
+      "facts":{"value":"the claims"}},{"object":"function mcp_rls.note(text[], text[])","source":"0b046b88462526b6028a285dcfb47aa6","place":"",
+      "facts":{"value":"keeps the manifest: note"}},{"object":"function mcp_rls.printed(text[])","source":"cab811820a17edd72a34ef4175426aa4","place":"",
+      "facts":{"value":"what PostgreSQL prints"}},{"object":"function mcp_rls.record(jsonb)","source":"7ab052c86e32f11302854d5c97dfcc2f","place":"",
+      "facts":{"value":"keeps the manifest: record"}},{"object":"function mcp_rls.record_rules(jsonb, jsonb)","source":"89447c652e8b17ccc0eb1442cb18dcfb",
+      "place":"","facts":{"value":"keeps the manifest: record_rules"}},{"object":"function mcp_rls.resume(text[])","source":"e12c2cb4f8b5845c4736f7808f390427",
+      "place":"","facts":{"value":"makes the policies of suspended tables again"}},{"object":"function mcp_rls.suspend(regclass[])",
+      "source":"bf8576f1c7d3d473b50fef27139350df","place":"","facts":{"value":"closes tables and takes their policies away"}}]$json$);""")
 
 
 def downgrade() -> None:
     # neither: drop function mcp_rls.suspend(regclass[])
     # neither: drop function mcp_rls.record(jsonb)
+    # neither: drop function mcp_rls.record_rules(jsonb, jsonb)
     # neither: drop function mcp_rls.resume(text[])
+    # neither: drop function mcp_rls.change(text, text[])
     # neither: drop function mcp_rls.claims()
     # neither: drop function mcp_rls.note(text[], text[])
     # neither: drop function mcp_rls.printed(text[])
     # neither: remove the schema mcp_rls
     policies('null;', r"""drop function mcp_rls.suspend(regclass[]);
     drop function mcp_rls.record(jsonb);
+    drop function mcp_rls.record_rules(jsonb, jsonb);
     drop function mcp_rls.resume(text[]);
+    drop function mcp_rls.change(text, text[]);
     drop function mcp_rls.claims();
     drop function mcp_rls.note(text[], text[]);
     drop function mcp_rls.printed(text[]);

@@ -107,6 +107,10 @@ class Revisions:
 
 OPEN = "mcp_rls_open=yes"
 
+# With what there was before mcp_rls.change, a revision brings its own way to carry statements out.
+OLDER = "drop function mcp_rls.change(text, text[]); drop function mcp_rls.record_rules(jsonb, jsonb)"
+both_ways = pytest.mark.parametrize("older", ["", OLDER], ids=["by mcp_rls.change", "by its own block"])
+
 
 @pytest.fixture
 def revisions(tmp_path: Path) -> Revisions:
@@ -243,12 +247,15 @@ def test_a_change_of_one_rule_is_a_small_revision(scratch, revisions):
     assert scratch.sees(helper(scope="n:r")) == [1]
 
 
-def test_no_text_is_lost_on_the_way(scratch, server, revisions):
+@both_ways
+def test_no_text_is_lost_on_the_way(scratch, server, revisions, older):
     """Whatever a name or a constant holds (quotes, colons, percents, tabs, ends of lines), online, offline, up and down."""
     made = f'create table public."{ODD_NAME}" (id integer primary key, status text, "co:l %s \\ x" integer)'
     scratch.run(made)
     revisions.up(scratch.url)
-    revisions.write(scratch, ODD)
+    scratch.run(older)
+    text = revisions.write(scratch, ODD).read_text()
+    assert ("do $policies$" in text, "select mcp_rls.change(" in text) == (bool(older), not older)
     with scratch_on(server) as offline:
         offline.run(NOTES + made + "; create table public.alembic_version (version_num varchar(32) primary key)")
         script = revisions.offline(offline.url)
@@ -267,14 +274,19 @@ def test_no_text_is_lost_on_the_way(scratch, server, revisions):
         revisions.up(scratch.url)
 
 
-def test_a_revision_is_never_done_by_half(scratch, revisions):
+@both_ways
+def test_a_revision_is_never_done_by_half(scratch, revisions, older):
     """In an autocommit block too: it is one statement, and an error at its end leaves nothing of it."""
     revisions.up(scratch.url)
+    scratch.run(older)
     path = revisions.write(scratch, FILE)
     block = "    with op.get_context().autocommit_block():\n        op.execute("
     text = path.read_text().replace("    op.execute(", block)
     before = catalog_text(scratch), manifest(scratch)
-    path.write_text(text.replace("perform set_config(key", "perform 1 / 0; perform set_config(key"))
+    last, wrong = (
+        ("perform mcp_rls.note(", "perform 1 / 0; ") if older else ("$$select mcp_rls.note(", "$$select 1 / 0$$, ")
+    )
+    path.write_text(text.replace(last, wrong + last))
     with pytest.raises(Exception, match="division by zero"):
         revisions.up(scratch.url)
     assert (catalog_text(scratch), manifest(scratch)) == before
@@ -403,9 +415,11 @@ def test_several_heads_want_one_to_be_named(scratch, revisions, tmp_path):
     assert sorted(scratch.run("select version_num from alembic_version")) == [("0002",), ("0003",)]
 
 
-def test_settings_are_put_back(scratch, revisions):
+@both_ways
+def test_settings_are_put_back(scratch, revisions, older):
     """A revision of the app's own that runs after ours in the same transaction finds search_path as it was."""
     revisions.up(scratch.url)
+    scratch.run(older)
     path = revisions.write(scratch, FILE)
     after = path.with_name("0003_app.py")
     after.write_text(
@@ -431,21 +445,65 @@ def test_messages_and_places_are_no_code(scratch, revisions):
     assert not hasattr(module, "os")
 
 
-def test_a_lock_that_is_not_to_be_had_ends_the_upgrade(scratch, revisions):
+@both_ways
+def test_a_lock_that_is_not_to_be_had_ends_the_upgrade(scratch, revisions, older):
     """When its patience ends, with nothing changed: readers never queue behind one of its tries for long."""
     import psycopg
     from sqlalchemy.exc import OperationalError
 
     revisions.up(scratch.url)
+    scratch.run(older)
     path = revisions.write(scratch, FILE)
     patient = path.read_text()
-    assert "'30s'" in patient
+    assert ("'30s'" in patient) is bool(older)
     path.write_text(patient.replace("'30s'", "'0.3s'"))
+    if not older:
+        scratch.run(ledger.CHANGE.definition.replace("'30s'", "'0.3s'"))
     before = catalog_text(scratch)
     with psycopg.connect(scratch.url) as other:
         other.execute("lock table notes in access share mode")
         with pytest.raises(OperationalError, match="lock timeout"):
             revisions.up(scratch.url)
     assert catalog_text(scratch) == before
+    revisions.up(scratch.url)
+    if not older:
+        scratch.run(ledger.CHANGE.definition)
+    assert scratch.left(FILE) == []
+
+
+def test_an_older_schema_is_brought_up_to_date(scratch, revisions):
+    """By a revision with its own block, both ways; the next one calls what that made."""
+    revisions.up(scratch.url)
+    scratch.run(OLDER)
+    old = catalog_text(scratch)
+    text = revisions.write(scratch, FILE).read_text()
+    assert text.count("\n    policies(") == 2
+    assert "record_rules($json$[" in text.partition("def downgrade")[0]
+    assert "record_rules($json$[" not in text.partition("def downgrade")[2]
+    revisions.up(scratch.url)
+    narrower = FILE.replace("'open', ", "")
+    text = revisions.write(scratch, narrower).read_text()
+    assert (text.count("op.execute("), text.count("policies(")) == (2, 0)
+    revisions.up(scratch.url)
+    assert scratch.left(narrower) == []
+    assert scratch.sees(helper(scope="n:r")) == []
+    revisions.down(scratch.url, OPEN, to="-1")
+    assert scratch.left(FILE) == []
+    assert scratch.sees(helper(scope="n:r")) == [1]
+    revisions.down(scratch.url, OPEN, to="-1")
+    scratch.run(
+        'drop policy "mcp_rls: notes as before" on notes; drop policy "mcp_rls: alembic_version as before" on alembic_version'
+    )
+    assert catalog_text(scratch) == old
+
+
+def test_a_revision_meets_a_function_that_is_not_ours(scratch, revisions):
+    """Where mcp_rls.change was changed by hand, a revision doesn't call it, but puts it right."""
+    revisions.up(scratch.url)
+    scratch.run(
+        "create or replace function mcp_rls.change(tables text, statements text[]) returns void language sql as ''"
+    )
+    text = revisions.write(scratch, FILE).read_text()
+    assert "select mcp_rls.change(" not in text
     revisions.up(scratch.url)
     assert scratch.left(FILE) == []
