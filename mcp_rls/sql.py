@@ -307,19 +307,20 @@ def record(entries: Iterable[tuple[str, str, str, str]], *, abridging: bool = Fa
 
     `abridging`: policies that share their rules together, where mcp_rls.record_rules is there.
     """
-    rows = [_row(*entry) for entry in entries]
+    rows = [row(*entry) for entry in entries]
     policies, others = abridged(rows) if abridging else ([], rows)
     if not policies:
         return json_lines(f"select {SCHEMA}.record({_json(others)})")
     return json_lines(f"select {SCHEMA}.record_rules({', '.join(map(_json, filter(None, (policies, others))))})")
 
 
-def _row(object_: str, source: str, place: str, meaning: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"object": object_, "source": source, "place": place}
+def row(object_: str, source: str, place: str, meaning: str) -> dict[str, Any]:
+    """What is recorded of one object."""
+    said: dict[str, Any] = {"object": object_, "source": source, "place": place}
     if meaning:
         facts = json.loads(meaning)
-        row["facts"] = {"may": {}} | _without_empty(facts) if object_.startswith("policy ") else facts
-    return row
+        said["facts"] = {"may": {}} | _without_empty(facts) if object_.startswith("policy ") else facts
+    return said
 
 
 def _json(value: Any) -> str:
