@@ -7,7 +7,7 @@ A policy's facts say its own rules, and again those by which its rows are seen. 
      "rules": {"helper": [{"may": ["select", "delete"], "scopes": ["n:r"], "rows": ["status = 'open'"]}]},
      "values": {...}}
 
-A rule without "new" says of new rows what it says of old ones. `mcp_rls.record_rules` makes of it what `expanded` does
+A rule without "new" says of new rows what it says of old ones. `mcp_rls.record` makes of it what `expanded` does
 here, so what wouldn't come out as it went in is not abridged.
 """
 
@@ -27,8 +27,8 @@ _OF_OLD, _OF_NEW = ("select", "update", "delete"), ("update", "insert")
 _FOLLOWING = ("update", "delete")  # policies of clients for these repeat what may be seen
 
 
-def abridged(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows of policies, those of a table together; and the rows that have to be recorded as they are."""
+def abridged(rows: Iterable[Row]) -> list[Row]:
+    """The rows, but of those of a table's policies one for all, where that says the same."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         head, _, command = row["object"].rpartition(" ")
@@ -42,11 +42,11 @@ def abridged(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
             said.append(short)
         else:
             others += group
-    return said, others
+    return said + others
 
 
 def expanded(said: Row) -> Iterator[Row]:
-    """A row for each policy: what `mcp_rls.record_rules` hands on."""
+    """A row for each policy: what `mcp_rls.record` makes of it."""
     for command, written in said["written"].items():
         line, _, source = written.rpartition(" ")
         may = {who: own for who, rules in said["rules"].items() if (own := _facts(who, command, rules))}

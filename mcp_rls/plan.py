@@ -28,7 +28,7 @@ from mcp_rls import effect as effects
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler import guard
-from mcp_rls.compiler.ledger import CHANGE, INSTALL, RECORD_RULES, UNINSTALL
+from mcp_rls.compiler.ledger import CHANGE, INSTALL, RECORD, UNINSTALL
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
 from mcp_rls.effect import Effect
@@ -321,7 +321,7 @@ class _Difference:
         statements = (
             *([sql.forget(forgotten)] if forgotten else []),
             *([sql.left(left)] if left else []),
-            *([sql.record(made, abridging=_has(RECORD_RULES, self.desired))] if made else []),
+            *([sql.record(made, abridging=_has(RECORD, self.desired))] if made else []),
         )
         if statements:
             seen = (sql.note(self.desired.schemas, self.desired.roles),) if self.desired.schemas else ()

@@ -305,13 +305,11 @@ def drop_function(function: Function) -> str:
 def record(entries: Iterable[tuple[str, str, str, str]], *, abridging: bool = False) -> str:
     """Notes (object, source, place, meaning) of what was just made, with what PostgreSQL prints for it.
 
-    `abridging`: policies that share their rules together, where mcp_rls.record_rules is there.
+    `abridging`: policies that share their rules together, where mcp_rls.record takes them so.
     """
     rows = [row(*entry) for entry in entries]
-    policies, others = abridged(rows) if abridging else ([], rows)
-    if not policies:
-        return json_lines(f"select {SCHEMA}.record({_json(others)})")
-    return json_lines(f"select {SCHEMA}.record_rules({', '.join(map(_json, filter(None, (policies, others))))})")
+    said = json.dumps(abridged(rows) if abridging else rows, separators=(",", ":"), ensure_ascii=False)
+    return json_lines(f"select {SCHEMA}.record({dollar(said, 'json')})")
 
 
 def row(object_: str, source: str, place: str, meaning: str) -> dict[str, Any]:
@@ -321,10 +319,6 @@ def row(object_: str, source: str, place: str, meaning: str) -> dict[str, Any]:
         facts = json.loads(meaning)
         said["facts"] = {"may": {}} | _without_empty(facts) if object_.startswith("policy ") else facts
     return said
-
-
-def _json(value: Any) -> str:
-    return dollar(json.dumps(value, separators=(",", ":"), ensure_ascii=False), "json")
 
 
 def _without_empty(value: Any) -> Any:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mcp_rls.layout import WIDTH, compact, json_lines
+from mcp_rls.layout import WIDTH, compact, json_lines, spans_lines
 
 LONG = " and ".join(f"column_{n} = {n}" for n in range(30))
 
@@ -39,6 +39,30 @@ def test_it_is_left_alone_where_blanks_mean_more(statement):
     assert compact(statement) == statement
 
 
+@pytest.mark.parametrize(
+    ("printed", "laid_out"),
+    [
+        ("( SELECT mcp_rls.person() AS person)", "(select mcp_rls.person())"),
+        ("( SELECT mcp_rls.gate(CURRENT_USER, '{\"a ''b\": [1, 2]}'::jsonb) AS gate)",
+         "(select mcp_rls.gate(current_user, '{\"a ''b\":[1,2]}'::jsonb))"),
+        ("( SELECT mcp_rls.person() AS other)", "(select mcp_rls.person() as other)"),
+        ("( SELECT app.person() AS person)", "(select app.person() as person)"),
+        ("( SELECT mcp_rls.f(g(1)) AS f)", "(select mcp_rls.f(g(1)) as f)"),
+        ("'( SELECT mcp_rls.person() AS person)'::text", "'( SELECT mcp_rls.person() AS person)'::text"),
+        ("CASE a WHEN '-1'::integer THEN true END", "case a when -1 then true end"),
+        ("CASE a WHEN '-1'::bigint THEN true END", "case a when '-1'::bigint then true end"),
+        ("CASE a WHEN '-2147483648'::integer THEN b END", "case a when '-2147483648'::integer then b end"),
+        ("(a = '-1'::integer)", "(a = '-1'::integer)"),
+        ("CASE WHEN a THEN b ELSE NULL::boolean END", "case when a then b end"),
+        ("CASE WHEN a THEN b ELSE NULL::text END", "case when a then b else null::text end"),
+        ("('{\"a\": 1}'::json = E'{\"\\\\ a\": 1}'::jsonb)", "('{\"a\": 1}'::json = E'{\"\\\\ a\": 1}'::jsonb)"),
+    ],
+)  # fmt: skip
+def test_what_goes_without_saying_is_left_out(printed, laid_out):
+    """PostgreSQL reads the same tree from it; where it might not, the text stays."""
+    assert compact(printed) == laid_out
+
+
 def test_a_clause_begins_a_line_where_it_fits():
     """One that doesn't is broken between words."""
     first, *others = compact(f"alter policy p on t using (case when {LONG} then b else {'c' * 140} end)").splitlines()
@@ -53,3 +77,9 @@ def test_json_is_the_same_in_lines():
     assert json.loads(text) == values
     assert len(text.splitlines()) > 3
     assert max(map(len, text.splitlines())) <= WIDTH + 2
+
+
+@pytest.mark.parametrize("text", ["as $$ a\n b $$", "using (a = 'x\n y')", 'on "a\n b"'])
+def test_what_goes_over_an_end_of_line_is_known(text):
+    assert spans_lines(text)
+    assert not spans_lines(f"using (a\n  and {text.replace(chr(10), ' ')})")

@@ -82,44 +82,43 @@ begin
 end
 """
 
+# Policies that say their rules together (abridged.py) become rows of their own, with what is theirs of these, and those
+# by which their rows are seen.
 _RECORD = f"""
+declare
+  each_alone jsonb;
 begin
+  select jsonb_agg(jsonb_build_object('object', format('policy %s %s', s.said ->> 'policies', w.key),
+    'place', concat(s.said ->> 'file', ':', substring(w.value from '(.*) ')),
+    'source', substring(w.value from '[^ ]*$'),
+    'facts', jsonb_strip_nulls(jsonb_build_object('may', coalesce(m.may, '{{}}'), 'values', (
+      select jsonb_object_agg(v.key, v.value) from jsonb_each(s.said -> 'values') v
+      where strpos(m.may::text, 'token.' || v.key) > 0))))) into each_alone
+  from jsonb_array_elements(entries) s(said) cross join jsonb_each_text(s.said -> 'written') w cross join lateral (
+    select jsonb_object_agg(k.who, k.facts) as may from (
+      select r.key as who, jsonb_object_agg(p.part, p.rules) as facts
+      from jsonb_each(s.said -> 'rules') r cross join lateral (
+        select c.part, (
+          select jsonb_agg(jsonb_build_object('scopes', e.rule -> 'scopes',
+            'rows', case when c.command <> 'insert' then nullif(e.rule -> 'rows', '[]') end,
+            'new', case when c.command in ('insert', 'update') then
+              nullif(coalesce(e.rule -> 'new', e.rule -> 'rows'), '[]') end) order by e.position)
+          from jsonb_array_elements(r.value) with ordinality e(rule, position)
+          where e.rule -> 'may' ? c.command) as rules
+        from (values ('rules', w.key), ('sees',
+          case when w.key in ('update', 'delete') and r.key <> '{PEOPLE}' then 'select' end)) c(part, command)
+      ) p group by r.key having bool_or(p.part = 'rules' and p.rules is not null)) k) m;
+  select coalesce(each_alone, '[]') || coalesce(jsonb_agg(e), '[]') into each_alone
+  from jsonb_array_elements(entries) e where not e ? 'policies';
   insert into {SCHEMA}.manifest (object, source, printed, tree, place, facts)
   select e.object, e.source, coalesce(p.digest, ''), coalesce(p.tree, ''), e.place, e.facts
-  from jsonb_to_recordset(entries) e(object text, source text, place text, facts jsonb)
-  left join {SCHEMA}.printed(array(select i ->> 'object' from jsonb_array_elements(entries) i)) p on p.object = e.object
+  from jsonb_to_recordset(each_alone) e(object text, source text, place text, facts jsonb)
+  left join {SCHEMA}.printed(array(select i ->> 'object' from jsonb_array_elements(each_alone) i)) p
+    on p.object = e.object
   where p.object is not null or e.source in ('revoked', 'granted')
   on conflict on constraint manifest_pkey do update
     set source = excluded.source, printed = excluded.printed, tree = excluded.tree, place = excluded.place,
         facts = coalesce(excluded.facts, manifest.facts);
-end
-"""
-
-# Of policies that say their rules together (abridged.py): each with its own, and with those by which its rows are seen.
-_RECORD_RULES = f"""
-begin
-  perform {SCHEMA}.record((
-    select jsonb_agg(jsonb_build_object('object', format('policy %s %s', s.said ->> 'policies', w.key),
-      'place', concat(s.said ->> 'file', ':', substring(w.value from '(.*) ')),
-      'source', substring(w.value from '[^ ]*$'),
-      'facts', jsonb_strip_nulls(jsonb_build_object('may', coalesce(m.may, '{{}}'), 'values', (
-        select jsonb_object_agg(v.key, v.value) from jsonb_each(s.said -> 'values') v
-        where strpos(m.may::text, 'token.' || v.key) > 0)))))
-    from jsonb_array_elements(policies) s(said) cross join jsonb_each_text(s.said -> 'written') w cross join lateral (
-      select jsonb_object_agg(k.who, k.facts) as may from (
-        select r.key as who, jsonb_object_agg(p.part, p.rules) as facts
-        from jsonb_each(s.said -> 'rules') r cross join lateral (
-          select c.part, (
-            select jsonb_agg(jsonb_build_object('scopes', e.rule -> 'scopes',
-              'rows', case when c.command <> 'insert' then nullif(e.rule -> 'rows', '[]') end,
-              'new', case when c.command in ('insert', 'update') then
-                nullif(coalesce(e.rule -> 'new', e.rule -> 'rows'), '[]') end) order by e.position)
-            from jsonb_array_elements(r.value) with ordinality e(rule, position)
-            where e.rule -> 'may' ? c.command) as rules
-          from (values ('rules', w.key), ('sees',
-            case when w.key in ('update', 'delete') and r.key <> '{PEOPLE}' then 'select' end)) c(part, command)
-        ) p group by r.key having bool_or(p.part = 'rules' and p.rules is not null)) k) m
-  ) || others);
 end
 """
 
@@ -250,9 +249,6 @@ def _keeper(name: str, parameters: str, body: str, *, arguments: str, settings: 
 
 
 RECORD = _keeper("record", "entries jsonb", _RECORD, arguments="jsonb")
-RECORD_RULES = _keeper(
-    "record_rules", "policies jsonb, others jsonb default '[]'", _RECORD_RULES, arguments="jsonb, jsonb"
-)
 NOTE = _keeper("note", "schemas text[], roles text[]", _NOTE, arguments="text[], text[]")
 CHANGE = _keeper(
     "change",
@@ -264,4 +260,4 @@ CHANGE = _keeper(
 )
 
 # what every database has, whatever its policy file says
-STATIC = (CLAIMS, PRINTED, RECORD, RECORD_RULES, NOTE, CHANGE, SUSPEND, RESUME)
+STATIC = (CLAIMS, PRINTED, RECORD, NOTE, CHANGE, SUSPEND, RESUME)

@@ -27,7 +27,6 @@ def upgrade() -> None:
     # neither: make function mcp_rls.note(text[], text[])
     # neither: make function mcp_rls.printed(text[])
     # neither: make function mcp_rls.record(jsonb)
-    # neither: make function mcp_rls.record_rules(jsonb, jsonb)
     # neither: make function mcp_rls.resume(text[])
     # neither: make function mcp_rls.suspend(regclass[])
     # neither: note in the manifest what changed
@@ -216,11 +215,36 @@ def upgrade() -> None:
     language plpgsql volatile parallel unsafe security invoker
       set search_path = pg_catalog, pg_temp
     as $mcp_rls$
+    declare
+      each_alone jsonb;
     begin
+      select jsonb_agg(jsonb_build_object('object', format('policy %s %s', s.said ->> 'policies', w.key),
+        'place', concat(s.said ->> 'file', ':', substring(w.value from '(.*) ')),
+        'source', substring(w.value from '[^ ]*$'),
+        'facts', jsonb_strip_nulls(jsonb_build_object('may', coalesce(m.may, '{}'), 'values', (
+          select jsonb_object_agg(v.key, v.value) from jsonb_each(s.said -> 'values') v
+          where strpos(m.may::text, 'token.' || v.key) > 0))))) into each_alone
+      from jsonb_array_elements(entries) s(said) cross join jsonb_each_text(s.said -> 'written') w cross join lateral (
+        select jsonb_object_agg(k.who, k.facts) as may from (
+          select r.key as who, jsonb_object_agg(p.part, p.rules) as facts
+          from jsonb_each(s.said -> 'rules') r cross join lateral (
+            select c.part, (
+              select jsonb_agg(jsonb_build_object('scopes', e.rule -> 'scopes',
+                'rows', case when c.command <> 'insert' then nullif(e.rule -> 'rows', '[]') end,
+                'new', case when c.command in ('insert', 'update') then
+                  nullif(coalesce(e.rule -> 'new', e.rule -> 'rows'), '[]') end) order by e.position)
+              from jsonb_array_elements(r.value) with ordinality e(rule, position)
+              where e.rule -> 'may' ? c.command) as rules
+            from (values ('rules', w.key), ('sees',
+              case when w.key in ('update', 'delete') and r.key <> 'people' then 'select' end)) c(part, command)
+          ) p group by r.key having bool_or(p.part = 'rules' and p.rules is not null)) k) m;
+      select coalesce(each_alone, '[]') || coalesce(jsonb_agg(e), '[]') into each_alone
+      from jsonb_array_elements(entries) e where not e ? 'policies';
       insert into mcp_rls.manifest (object, source, printed, tree, place, facts)
       select e.object, e.source, coalesce(p.digest, ''), coalesce(p.tree, ''), e.place, e.facts
-      from jsonb_to_recordset(entries) e(object text, source text, place text, facts jsonb)
-      left join mcp_rls.printed(array(select i ->> 'object' from jsonb_array_elements(entries) i)) p on p.object = e.object
+      from jsonb_to_recordset(each_alone) e(object text, source text, place text, facts jsonb)
+      left join mcp_rls.printed(array(select i ->> 'object' from jsonb_array_elements(each_alone) i)) p
+        on p.object = e.object
       where p.object is not null or e.source in ('revoked', 'granted')
       on conflict on constraint manifest_pkey do update
         set source = excluded.source, printed = excluded.printed, tree = excluded.tree, place = excluded.place,
@@ -228,36 +252,6 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.record(jsonb) from public;
-    create or replace function mcp_rls.record_rules(policies jsonb, others jsonb default '[]') returns void
-    language plpgsql volatile parallel unsafe security invoker
-      set search_path = pg_catalog, pg_temp
-    as $mcp_rls$
-    begin
-      perform mcp_rls.record((
-        select jsonb_agg(jsonb_build_object('object', format('policy %s %s', s.said ->> 'policies', w.key),
-          'place', concat(s.said ->> 'file', ':', substring(w.value from '(.*) ')),
-          'source', substring(w.value from '[^ ]*$'),
-          'facts', jsonb_strip_nulls(jsonb_build_object('may', coalesce(m.may, '{}'), 'values', (
-            select jsonb_object_agg(v.key, v.value) from jsonb_each(s.said -> 'values') v
-            where strpos(m.may::text, 'token.' || v.key) > 0)))))
-        from jsonb_array_elements(policies) s(said) cross join jsonb_each_text(s.said -> 'written') w cross join lateral (
-          select jsonb_object_agg(k.who, k.facts) as may from (
-            select r.key as who, jsonb_object_agg(p.part, p.rules) as facts
-            from jsonb_each(s.said -> 'rules') r cross join lateral (
-              select c.part, (
-                select jsonb_agg(jsonb_build_object('scopes', e.rule -> 'scopes',
-                  'rows', case when c.command <> 'insert' then nullif(e.rule -> 'rows', '[]') end,
-                  'new', case when c.command in ('insert', 'update') then
-                    nullif(coalesce(e.rule -> 'new', e.rule -> 'rows'), '[]') end) order by e.position)
-                from jsonb_array_elements(r.value) with ordinality e(rule, position)
-                where e.rule -> 'may' ? c.command) as rules
-              from (values ('rules', w.key), ('sees',
-                case when w.key in ('update', 'delete') and r.key <> 'people' then 'select' end)) c(part, command)
-            ) p group by r.key having bool_or(p.part = 'rules' and p.rules is not null)) k) m
-      ) || others);
-    end
-    $mcp_rls$;
-    revoke all on function mcp_rls.record_rules(jsonb, jsonb) from public;
     create or replace function mcp_rls.resume(without text[] default '{}') returns void
     language plpgsql volatile parallel safe security invoker
       set search_path = pg_catalog, pg_temp
@@ -437,17 +431,15 @@ def upgrade() -> None:
       "facts":{"value":"carries plans out"}},{"object":"function mcp_rls.claims()","source":"95941fec6f512a1de0928f987fa5d653","place":"",
       "facts":{"value":"the claims"}},{"object":"function mcp_rls.note(text[], text[])","source":"0b046b88462526b6028a285dcfb47aa6","place":"",
       "facts":{"value":"keeps the manifest: note"}},{"object":"function mcp_rls.printed(text[])","source":"cab811820a17edd72a34ef4175426aa4","place":"",
-      "facts":{"value":"what PostgreSQL prints"}},{"object":"function mcp_rls.record(jsonb)","source":"7ab052c86e32f11302854d5c97dfcc2f","place":"",
-      "facts":{"value":"keeps the manifest: record"}},{"object":"function mcp_rls.record_rules(jsonb, jsonb)","source":"89447c652e8b17ccc0eb1442cb18dcfb",
-      "place":"","facts":{"value":"keeps the manifest: record_rules"}},{"object":"function mcp_rls.resume(text[])","source":"e12c2cb4f8b5845c4736f7808f390427",
-      "place":"","facts":{"value":"makes the policies of suspended tables again"}},{"object":"function mcp_rls.suspend(regclass[])",
+      "facts":{"value":"what PostgreSQL prints"}},{"object":"function mcp_rls.record(jsonb)","source":"f2bd6efff63abf21c7f3307994223fd4","place":"",
+      "facts":{"value":"keeps the manifest: record"}},{"object":"function mcp_rls.resume(text[])","source":"e12c2cb4f8b5845c4736f7808f390427","place":"",
+      "facts":{"value":"makes the policies of suspended tables again"}},{"object":"function mcp_rls.suspend(regclass[])",
       "source":"bf8576f1c7d3d473b50fef27139350df","place":"","facts":{"value":"closes tables and takes their policies away"}}]$json$);""")
 
 
 def downgrade() -> None:
     # neither: drop function mcp_rls.suspend(regclass[])
     # neither: drop function mcp_rls.record(jsonb)
-    # neither: drop function mcp_rls.record_rules(jsonb, jsonb)
     # neither: drop function mcp_rls.resume(text[])
     # neither: drop function mcp_rls.change(text, text[])
     # neither: drop function mcp_rls.claims()
@@ -456,7 +448,6 @@ def downgrade() -> None:
     # neither: remove the schema mcp_rls
     policies('null;', r"""drop function mcp_rls.suspend(regclass[]);
     drop function mcp_rls.record(jsonb);
-    drop function mcp_rls.record_rules(jsonb, jsonb);
     drop function mcp_rls.resume(text[]);
     drop function mcp_rls.change(text, text[]);
     drop function mcp_rls.claims();

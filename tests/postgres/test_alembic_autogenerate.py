@@ -506,7 +506,7 @@ def test_policies_alone_are_never_done_by_half(project, scratch):
     project.write(policies=FIRST.replace("'open'", "'closed'"))
     text = project.revision("closed")
     (file,) = (project.directory / "migrations/versions").glob("*_closed.py")
-    broken = text.replace("perform set_config(key", "perform 1 / 0; perform set_config(key")
+    broken = text.replace("$$select mcp_rls.note(", "$$select 1 / 0$$, $$select mcp_rls.note(")
     file.write_text(broken)
     before = state(scratch).fingerprint
     with pytest.raises(Exception, match="division by zero"):
