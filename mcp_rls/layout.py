@@ -58,7 +58,8 @@ def compact(statement: str, *, taken: int = 0) -> str:
     text = _terse(tokens).strip("\0")
     by_clause = list(filled(_parts(text), taken=taken))
     by_word = list(filled(text.split("\0"), taken=taken))
-    return "\n".join(by_word if len(by_word) < len(by_clause) else by_clause)
+    roomy = taken + len(by_clause[0]) < WIDTH and len(by_clause) <= len(by_word)
+    return "\n".join(by_clause if roomy else by_word)
 
 
 def _terse(tokens: list[re.Match[str]]) -> str:
