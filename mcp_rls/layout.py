@@ -81,8 +81,8 @@ def _terse(tokens: list[re.Match[str]]) -> str:
 
 
 def spans_lines(statement: str) -> bool:
-    """Whether a constant, a name or a function's body in it goes over an end of line."""
-    return any(t["quoted"] and "\n" in t[0] for t in _TOKEN.finditer(statement))
+    """Whether a constant, a name or a function's body in it goes over an end of line, or might: there are comments."""
+    return any(t["odd"] or (t["quoted"] and "\n" in t[0]) for t in _TOKEN.finditer(statement))
 
 
 def _go_on(one: re.Match[str], blank: re.Match[str], other: re.Match[str]) -> bool:

@@ -32,9 +32,7 @@ from mcp_rls.compiler.ledger import CHANGE, INSTALL, RECORD, UNINSTALL
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
 from mcp_rls.effect import Effect
-from mcp_rls.state import SCHEMA, Function, Grant, Policy, Privilege, State, Switches, Trigger, comment
-
-Thing = Policy | Function | Trigger  # what the manifest keeps, by its name
+from mcp_rls.state import SCHEMA, Grant, Noted, Policy, Privilege, State, Switches, Trigger, comment, same
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ OF_COMMENTS = "SHARE UPDATE EXCLUSIVE"
 
 def plan(actual: State, desired: State) -> Plan:
     """What to do to `actual` so that it becomes `desired`; no operations when nothing differs."""
-    steady = all(_has(CHANGE, state) for state in (actual, desired))
+    steady = all(state.has(CHANGE) for state in (actual, desired))
     return Plan(tuple(operations(actual, desired)), actual.fingerprint, desired.fingerprint, steady=steady)
 
 
@@ -111,19 +109,6 @@ def shut(policy: Policy) -> Policy:
     """The policy that nobody passes, and that reads and calls nothing."""
     using, check = (None if text is None else "false" for text in (policy.using, policy.check))
     return replace(policy, using=using, check=check, source="", meaning=NOBODY)
-
-
-def same(one: Thing, other: Thing) -> bool:
-    """Whether two objects of one name are known to be the same."""
-    if one.source and one.source == other.source:
-        return True
-    return replace(one, source="", place="", meaning="") == replace(other, source="", place="", meaning="")
-
-
-def _has(function: Function, state: State) -> bool:
-    """Whether it is there as we write it."""
-    there = state.functions.get(function.signature)
-    return there is not None and same(there, function)
 
 
 @dataclass(frozen=True)
@@ -321,7 +306,7 @@ class _Difference:
         statements = (
             *([sql.forget(forgotten)] if forgotten else []),
             *([sql.left(left)] if left else []),
-            *([sql.record(made, abridging=_has(RECORD, self.desired))] if made else []),
+            *([sql.record(made, abridging=self.desired.has(RECORD))] if made else []),
         )
         if statements:
             seen = (sql.note(self.desired.schemas, self.desired.roles),) if self.desired.schemas else ()
@@ -364,7 +349,7 @@ def _said(known: Policy, wanted: Policy) -> list[effects.Said]:
 
 def _ledger(state: State) -> dict[str, tuple[str, str, str]]:
     """Object; its source, place and meaning."""
-    things: list[Thing] = [*state.functions.values(), *state.policies.values(), *state.triggers.values()]
+    things: list[Noted] = [*state.functions.values(), *state.policies.values(), *state.triggers.values()]
     made = {thing.object: (thing.source, thing.place, thing.meaning) for thing in things}
     held = [*(f"class role {name}" for name in sorted(state.class_roles)), *(g.object for g in sorted(state.grants))]
     noted = dict.fromkeys(held, ("granted", "", ""))

@@ -161,6 +161,7 @@ class Grant:
         return cls(*json.loads(object_name.removeprefix("grant ")))
 
 
+Noted = Policy | Function | Trigger  # what the manifest keeps, by its name
 Thing = TypeVar("Thing", Policy, Privilege, Trigger)
 
 
@@ -193,6 +194,11 @@ class State:
         """The policies of each table that has any."""
         return grouped(self.policies.values())
 
+    def has(self, function: Function) -> bool:
+        """Whether it is there as we write it."""
+        there = self.functions.get(function.signature)
+        return there is not None and same(there, function)
+
     @property
     def fingerprint(self) -> str:
         """A digest of the whole: two states with the same fingerprint need no plan between them."""
@@ -207,6 +213,13 @@ class State:
             *([sorted(self.class_roles), sorted(self.grants)] if self.class_roles or self.grants else []),
             *(["uncommented", sorted(self.uncommented)] if self.uncommented else []),
         )
+
+
+def same(one: Noted, other: Noted) -> bool:
+    """Whether two objects of one name are known to be the same."""
+    if one.source and one.source == other.source:
+        return True
+    return replace(one, source="", place="", meaning="") == replace(other, source="", place="", meaning="")
 
 
 def grouped(things: Iterable[Thing]) -> dict[TableName, list[Thing]]:

@@ -79,7 +79,7 @@ def test_json_is_the_same_in_lines():
     assert max(map(len, text.splitlines())) <= WIDTH + 2
 
 
-@pytest.mark.parametrize("text", ["as $$ a\n b $$", "using (a = 'x\n y')", 'on "a\n b"'])
+@pytest.mark.parametrize("text", ["as $$ a\n b $$", "using (a = 'x\n y')", 'on "a\n b"', "a -- b\n c"])
 def test_what_goes_over_an_end_of_line_is_known(text):
     assert spans_lines(text)
-    assert not spans_lines(f"using (a\n  and {text.replace(chr(10), ' ')})")
+    assert not spans_lines(f"using (a\n  and {text.replace(chr(10), ' ').replace('--', '-')})")

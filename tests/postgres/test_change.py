@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from mcp_rls.compiler import ledger
+from mcp_rls.plan import plan
 from mcp_rls.state import State
 from tests.postgres.scratch import HEAD, NOTES, Scratch, helper
 
@@ -154,8 +155,6 @@ def test_only_who_owns_it_may_call_it(scratch: Scratch) -> None:
 
 def test_a_state_has_it_or_not() -> None:
     """A plan is steady where both its ends have it as it is written."""
-    from mcp_rls.plan import plan
-
     there = State(installed=True, functions={ledger.CHANGE.signature: ledger.CHANGE})
     assert plan(there, there).steady
     assert not plan(State(), there).steady

@@ -18,8 +18,7 @@ from mcp_rls.database.drift.policies import Tree
 from mcp_rls.database.drift.reading import Facts, Look, Recorded, policy_name, trigger_table
 from mcp_rls.diagnostics import Diagnostic, Diagnostics
 from mcp_rls.effect import Effect, Said, limits, of_columns, of_function, of_policy, together
-from mcp_rls.plan import Thing
-from mcp_rls.state import Function, Grant, Policy, Privilege, State, Switches, Trigger
+from mcp_rls.state import Function, Grant, Noted, Policy, Privilege, State, Switches, Trigger
 
 _MADE = ("policy ", "function ", "trigger ")
 _OF_DROPPED = {"function": Effect.NEITHER, "trigger": Effect.OPENS}
@@ -97,7 +96,7 @@ def _privilege(look: Look, table: TableName, said: str) -> Privilege:
 
 def _objects(policies: PolicySet, look: Look, desired: State) -> Iterator[Finding]:
     """Policies and functions that the file wants otherwise than they were applied."""
-    things: list[Thing] = [*desired.functions.values(), *desired.policies.values(), *desired.triggers.values()]
+    things: list[Noted] = [*desired.functions.values(), *desired.policies.values(), *desired.triggers.values()]
     wanted = {thing.object: thing for thing in things}
     moved = _of_the_database(policies, look, desired)
     for object_ in sorted(wanted.keys() | {o for o in look.manifest if o.startswith(_MADE)}):
@@ -117,7 +116,7 @@ def _of_the_database(policies: PolicySet, look: Look, desired: State) -> set[str
     return dropped | {p.object for p in desired.policies.values() if str(p.table) in new}
 
 
-def _object(object_: str, wanted: Thing | None, row: Recorded | None) -> Finding:
+def _object(object_: str, wanted: Noted | None, row: Recorded | None) -> Finding:
     if wanted is None:
         assert row is not None, "an object is wanted or recorded"
         effect = Effect.OPENS if row.tree.startswith("restrictive ") else Effect.CLOSES
@@ -129,7 +128,7 @@ def _object(object_: str, wanted: Thing | None, row: Recorded | None) -> Finding
     return Finding(Kind.PENDING, object_, f"{_APPLY} {verb} it", means=means, effect=together(said), place=wanted.place)
 
 
-def _made(wanted: Thing) -> list[Said]:
+def _made(wanted: Noted) -> list[Said]:
     if isinstance(wanted, Function):
         return []
     if isinstance(wanted, Trigger):
@@ -139,7 +138,7 @@ def _made(wanted: Thing) -> list[Said]:
     return [(Effect.CLOSES, "")]
 
 
-def _changed(wanted: Thing, row: Recorded) -> list[Said]:
+def _changed(wanted: Noted, row: Recorded) -> list[Said]:
     if isinstance(wanted, Function):
         return of_function(row.meaning, wanted.meaning)
     if isinstance(wanted, Trigger):
