@@ -42,17 +42,16 @@ class Ceiling:
         """Whether no scope is asked for: a class role then says it all, if nothing else decides about its life."""
         return self.rules == {self.class_name: [[1]]}
 
-    def anchor(self, resolved: ResolvedPolicies, table: ResolvedTable) -> e.Expr | None:
+    def anchor(self, table: ResolvedTable) -> e.Expr | None:
         """The equality of people's rules that it repeats, with a value that only who is let in has; None, if it can't.
 
         A sub-select costs about a fifth of a point look-up, so one asks both what the gate says and what hardening
-        wants asked again (`expression.harden`); the plain equality stays in people's own policy, for the index.
+        wants asked again (`expression.harden`); the plain equality stays in people's own policy, for an index, and to
+        be asked first of each row where there is none.
         """
         if self.class_name or table.self_reading or not self.asks_nothing:
             return None
-        indexed = people.indexed_columns(resolved, table)
-        ties = people.ties(table, self.command)
-        return next((tie for tie in ties if indexed is None or e.columns(tie) <= indexed), None)
+        return next(people.ties(table, self.command), None)
 
 
 def ceilings_of(resolved: ResolvedPolicies, table: ResolvedTable, gate: Gate) -> list[Ceiling]:
@@ -100,7 +99,7 @@ def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling
 def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, gate: Gate, *, new: bool) -> str:
     """The ceiling's expression over the old row, or the new one."""
     at = -1 if new else 0  # a case of one part says the same of both
-    anchor = None if new else ceiling.anchor(resolved, table)
+    anchor = None if new else ceiling.anchor(table)
     if anchor is not None:
         return _anchored(anchor, ceiling.rules, gate)
     if not ceiling.class_name:

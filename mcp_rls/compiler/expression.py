@@ -158,10 +158,12 @@ class Raw(Expr):
 def probably(condition: str) -> str:
     """SQL that is true where `condition` is, else false, and that the planner merges with nothing.
 
-    It thinks that 199 rows of 200 are let through, as of any test for NULL of what it knows nothing about. Of a CASE by
-    itself it would think so of one row in two, and order and join rows in other ways than without policies.
+    It thinks that 199 rows of 200 are let through, as of any test for NULL of what it knows nothing about; of the same
+    as a CASE it would think so of one row in two, and order and join rows in other ways than without policies. And it
+    thinks NULLIF a comparison dearer than the condition, so that where that stands by itself too, it is asked first:
+    through a table without an index 1.05 times the plain comparison, in place of 1.11 with a CASE.
     """
-    return f"(case when {condition} then true end is not null)"
+    return f"(nullif({condition}, false) is not null)"
 
 
 TRUE = Lit("true", "boolean")
@@ -260,7 +262,7 @@ def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True)
     about a fifth of a point look-up. What would need it once costs more elsewhere: `= any (array[...])` loses the
     index's order (47 times on the newest 50 of 10,000 rows) and doubles the price of a way through the whole table;
     a comparison of rows, `(col, ...) = (select v, v ...)`, is thought 200 times as selective, and joins go wrong.
-    Elsewhere `(...) is true` costs nothing. Where NULL must stay NULL, a CASE keeps it. Equality with a constant is
+    Elsewhere `(...) is true` costs next to nothing. Where NULL must stay NULL, a CASE keeps it. Equality with a constant is
     safe as it is: of several members the planner prefers a constant.
     """
 

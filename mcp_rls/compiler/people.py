@@ -54,7 +54,8 @@ def using(
     """The condition hardened, but for what the ceiling has hardened."""
     if expr is None:
         return None
-    indexed = indexed_columns(resolved, table)
+    facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
+    indexed = facts.indexed if facts else None
     parts = (part if part == anchor else e.harden(part, indexed) for part in _parts(expr))
     return checked(resolved, table, e.conjunction(tuple(parts)))
 
@@ -79,9 +80,3 @@ def ties(table: ResolvedTable, command: Command, *, new: bool = False) -> Iterat
 def _parts(expr: e.Expr) -> tuple[e.Expr, ...]:
     """What must all be met."""
     return expr.operands if isinstance(expr, e.Logic) and expr.op == "and" else (expr,)
-
-
-def indexed_columns(resolved: ResolvedPolicies, table: ResolvedTable) -> frozenset[str] | None:
-    """The columns that lead some index; None without a database."""
-    facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
-    return facts.indexed if facts else None
