@@ -85,7 +85,8 @@ def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling
     name = policy_name(f"{table.table.name} {command}" + (f" by {of}" if of else ""))
     old = _limit(resolved, table, ceiling, gate, new=False)
     new = _limit(resolved, table, ceiling, gate, new=True) if command in ("insert", "update") else None
-    if command == "update" and ceiling.cases and all(case[-1] == e.TRUE for case in ceiling.cases):
+    decided = ceiling.anchor(table) is not None or ceiling.cases
+    if command == "update" and decided and all(case[-1] == e.TRUE for case in ceiling.cases):
         new = "true"  # USING has said of the old row who may; asked again, the gate would say the same
     names = [of] if of else list(policies.classes)
     roles = (policies.class_roles[of],) if of else tuple(sorted(policies.roles))

@@ -262,8 +262,8 @@ def harden(expr: Expr, indexed: frozenset[str] | None, *, positive: bool = True)
     about a fifth of a point look-up. What would need it once costs more elsewhere: `= any (array[...])` loses the
     index's order (47 times on the newest 50 of 10,000 rows) and doubles the price of a way through the whole table;
     a comparison of rows, `(col, ...) = (select v, v ...)`, is thought 200 times as selective, and joins go wrong.
-    Elsewhere `(...) is true` costs next to nothing. Where NULL must stay NULL, a CASE keeps it. Equality with a constant is
-    safe as it is: of several members the planner prefers a constant.
+    Elsewhere `(...) is true` costs next to nothing. Where NULL must stay NULL, a CASE keeps it. Equality with a
+    constant is safe as it is: of several members the planner prefers a constant.
     """
 
     def inner(e: Expr) -> Expr:

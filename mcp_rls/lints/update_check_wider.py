@@ -61,6 +61,11 @@ def _settable(world: World, text: PolicyText, column: str) -> bool:
 
 
 def _kept(text: PolicyText, column: str) -> bool:
-    """Whether a restrictive policy for the same asks something of it."""
-    others = [o for o in text.beside(permissive=False) if "update" in o.commands]
-    return any(column in o.columns(o.check or o.using) for o in others)
+    """Whether a restrictive policy for the same asks something of it, or of a restrictive one's each that admits."""
+
+    def asking(*, permissive: bool) -> list[bool]:
+        others = [o for o in text.beside(permissive=permissive) if "update" in o.commands]
+        return [column in o.columns(o.check or o.using) for o in others]
+
+    admitting = [] if text.policy.permissive else asking(permissive=True)
+    return any(asking(permissive=False)) or (bool(admitting) and all(admitting))

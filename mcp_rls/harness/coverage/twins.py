@@ -107,7 +107,8 @@ class _Maker:
             people = tuple(_parted(cutter, table.people, _people(policies.tables[table.table])))
         plain = [replace(r, commands=frozenset[Command]({"select"})) for r in table.clients if "select" in r.commands]
         writing = tuple(r for r in clients if r.commands & {"update", "delete"})
-        return replace(table, clients=tuple(clients), people=people), replace(table, clients=(*plain, *writing))
+        made = replace(table, clients=tuple(clients), people=people)
+        return made, replace(made, clients=(*plain, *writing))
 
     # --- what the gate reads
 

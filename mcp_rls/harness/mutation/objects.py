@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler import expression as e
+from mcp_rls.compiler.carried import Gate
+from mcp_rls.compiler.ceilings import ceilings_of
 from mcp_rls.compiler.model import Command
 from mcp_rls.compiler.resolve import ResolvedTable
 from mcp_rls.diagnostics import Span
@@ -58,7 +60,8 @@ class _Policy:
     def of_expressions(self) -> Iterator[Mutant]:
         policy = self.policy
         if policy.using not in (None, "true"):
-            yield self.rewritten(Kind.USING_TRUE, "has USING (true)", replace(policy, using="true"), self.idle())
+            other = replace(policy, using="true")
+            yield self.rewritten(Kind.USING_TRUE, "has USING (true)", other, self.idle() or self.repeated())
         if policy.check not in (None, "true"):
             why = self.idle() or self.check_unasked() or self.check_is_true()
             yield self.rewritten(Kind.CHECK_TRUE, "has WITH CHECK (true)", replace(policy, check="true"), why)
@@ -69,6 +72,17 @@ class _Policy:
 
     def rewritten(self, kind: Kind, words: str, other: Policy, why: str) -> Mutant:
         return self.made(kind, words, changed(self.policy, other), why)
+
+    def repeated(self) -> str:
+        """Why USING of a policy for people may be true: a ceiling repeats the equality that is all of it."""
+        policy, table = self.policy, self.table()
+        if not policy.permissive or table is None or table.people is None:
+            return ""
+        for ceiling in ceilings_of(self.original.resolved, table, Gate(self.original.policies)):
+            anchor = ceiling.anchor(table) if ceiling.command == policy.command else None
+            if anchor is not None and asked_of_people(table, ceiling.command)[0] == anchor:
+                return "the ceiling asks the same of every row"
+        return ""
 
     def check_unasked(self) -> str:
         """Why nobody ever asks WITH CHECK: no INSERT, and USING lets no row through."""

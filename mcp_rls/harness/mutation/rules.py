@@ -190,7 +190,8 @@ class _Rules:
         name, permissive, command = self.table.table, self.people, self.command
 
         def wanted(policy: Policy) -> bool:
-            return (policy.table, policy.permissive, policy.command) == (name, permissive, command)
+            # a ceiling may repeat what people must meet
+            return (policy.table, policy.command) == (name, command) and policy.permissive in (permissive, False)
 
         statements = self.original.lowered_rules(after, wanted)
         tokens = everybody if self.people else _Differing(self, after)

@@ -31,4 +31,15 @@ WAYS = [
         fix=policy("kept", _MINE, "update", kind="restrictive"),
         found=("policy public.notes given",),
     ),
+    Ways(
+        name="a restrictive policy, of a column that all permissive ones keep",
+        near_miss=BASE
+        + policy("admits", _MINE, "update")
+        + "create policy limits on notes as restrictive for update to authenticated"
+        f" using ({_MINE}) with check (status = 'open');",
+        bad="create policy published on notes for update to authenticated"
+        " using (status = 'open') with check (status = 'open');",
+        fix=f"alter policy published on notes using ({_MINE}) with check ({_MINE});",
+        found=("policy public.notes limits",),
+    ),
 ]
