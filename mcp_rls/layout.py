@@ -85,6 +85,16 @@ def spans_lines(statement: str) -> bool:
     return any(t["odd"] or (t["quoted"] and "\n" in t[0]) for t in _TOKEN.finditer(statement))
 
 
+def brackets(statement: str) -> Iterator[str]:
+    """Each part of it in round brackets, with these, an outer one after those in it."""
+    opened: list[int] = []
+    for token in _TOKEN.finditer(statement):
+        if token[0] == "(":
+            opened.append(token.start())
+        elif token[0] == ")" and opened:
+            yield statement[opened.pop() : token.end()]
+
+
 def _go_on(one: re.Match[str], blank: re.Match[str], other: re.Match[str]) -> bool:
     """Whether SQL takes the two for one constant."""
     return one[0][-1] == other[0][0] == "'" and bool(blank["blank"]) and "\n" in blank[0]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from mcp_rls import sql
+from mcp_rls.alembic_plugin.sharing import is_policy, ways
 from mcp_rls.alembic_plugin.wording import in_short, worth_telling
 from mcp_rls.compiler.ledger import LOCK_TIMEOUT, PATIENCE
 from mcp_rls.effect import Effect
@@ -16,8 +17,6 @@ from mcp_rls.state import SCHEMA
 OPEN = "mcp_rls_open"  # alembic -x mcp_rls_open=yes
 IMPORTS = "from alembic import context, util"  # what `guard` needs
 
-_FORMAT = "pg_catalog.format("
-_TWICE = re.compile(r" \((.{90,})\)\n  with check \(\1\)\Z", re.DOTALL)
 _CALL = re.compile(r"perform |\$\w*\$select ")
 _QUOTE = "$policies$"  # round all that a revision does to policies
 _RAISE = "raise util.CommandError("
@@ -91,7 +90,7 @@ def guard(opens: Sequence[Operation]) -> list[str]:
     """Lines of Python that refuse to open anything, unless told so; none where nothing opens."""
     if not opens:
         return []
-    told = [line.removeprefix(f"{Effect.OPENS.value}: ") for line in in_short(opens)]
+    told = [line.removeprefix(f"{Effect.OPENS.value}: ") for line in in_short(opens, brief=True)]
     opened = "; ".join(told[:_TOLD]) + (" ..." if len(told) > _TOLD else "")
     first, *others = filled(f"{_RAISE}opens, and needs -x {OPEN}=yes: {opened}".split(" "))
     message = (first.removeprefix(_RAISE), *(f" {line.strip()}" for line in others))
@@ -108,17 +107,29 @@ def _change(way: Plan, op: str) -> list[str]:
     """A call of mcp_rls.change, with each statement by itself, so that an error shows which it was."""
     call = f'{op}execute(r"""select {SCHEMA}.change({_literal(", ".join(map(sql.table, way.locked)))}, array['
     verbatim = _VERBATIM if any(map(_is_shaped, way.statements)) else _LITERAL_COLONS
-    alone = [call, *_list(way.statements, verbatim)]
-    first, *others = _list(way.statements, verbatim, taken=len(call))
+    return min(
+        ((_called(call, *said, verbatim), said) for said in ways(way.statements)),
+        key=lambda made: (len(made[0]), bool(made[1][1]), sum(map(len, made[0]))),
+    )[0]
+
+
+def _called(call: str, statements: Sequence[str], parts: Sequence[str], verbatim: str) -> list[str]:
+    alone = [call, *_list(statements, parts, verbatim)]
+    first, *others = _list(statements, parts, verbatim, taken=len(call))
     together = [call + first, *others]
     return together if len(together) <= len(alone) and len(call + first) < WIDTH else alone
 
 
-def _list(statements: Iterable[str], verbatim: str, *, taken: int = 0) -> list[str]:
-    """The lines of the statements as string constants, and of what comes after them."""
+def _list(statements: Iterable[str], parts: Sequence[str], verbatim: str, *, taken: int = 0) -> list[str]:
+    """The lines of the statements as string constants, and of what comes after them: `parts`, for %1$s and so on."""
     first, *others = statements
     *quoted, last = [_quoted(first, taken=taken), *map(_quoted, others)]
     *lines, end = _laid_out([*(f"{text}," for text in quoted), last])
+    if parts:
+        texts = [f"{_dollar(compact(part, taken=len('array[$$')))}," for part in parts]
+        texts[0], texts[-1] = f"array[{texts[0]}", ("" if len(texts) > 1 else "array[") + texts[-1].removesuffix(",")
+        *more, end = "\n".join(filled([f"{end}],", *texts])).split("\n")
+        lines += more
     closing = f'])"""{verbatim})'
     return [*lines, end + closing] if len(end + closing) < WIDTH else [*lines, end, closing]
 
@@ -150,11 +161,7 @@ def _laid_out(statements: Iterable[str]) -> list[str]:
 
 
 def _quoted(text: str, *, taken: int = 0) -> str:
-    """The statement as a string constant; what it would say twice, of old rows and of new ones, is said once."""
-    twice = _TWICE.search(text)
-    if twice and _is_plain(text) and "%" not in text[: twice.start()]:
-        head = compact(f"{text[: twice.start()]} (%1$s) with check (%1$s)", taken=taken + len(_FORMAT) + 2)
-        return f"{_FORMAT}{_dollar(head)},\n  {_dollar(compact(twice[1], taken=4))})"
+    """The statement as a string constant."""
     text = _short(text, taken=taken + 2)
     return _dollar(text) if _is_plain(text) else _constant(text)
 
@@ -178,7 +185,7 @@ def _statement(text: str) -> str:
 
 
 def _short(text: str, *, taken: int = 0) -> str:
-    return compact(text, taken=taken) if text.startswith(("alter policy ", "create policy ")) else text
+    return compact(text, taken=taken) if is_policy(text) else text
 
 
 def _is_plain(text: str) -> bool:

@@ -17,10 +17,11 @@ def worth_telling(way: Plan) -> tuple[Operation, ...]:
     return tuple(o for o in way.operations if o.effect is not Effect.NEITHER) or way.operations
 
 
-def in_short(operations: Iterable[Operation]) -> list[str]:
+def in_short(operations: Iterable[Operation], *, brief: bool = False) -> list[str]:
     """The same, but changed policies that say who may now do what in one entry for their table.
 
-    What changes in the same way for several commands is said once.
+    What changes in the same way for several commands is said once. `brief`: what was before isn't told, nor what
+    follows from something else that is.
     """
     entries: dict[str, dict[tuple[str, str], list[str]]] = {}
     for operation in operations:
@@ -32,7 +33,14 @@ def in_short(operations: Iterable[Operation]) -> list[str]:
                 said.setdefault((before.strip(), after.strip()), []).append(command.strip())
         else:
             entries[head + _in_one(operation.words)] = {}
-    return [head + "; ".join(map(_sentence, said.items())) for head, said in entries.items()]
+    return [head + "; ".join(_sentences(said, brief=brief)) for head, said in entries.items()]
+
+
+def _sentences(said: dict[tuple[str, str], list[str]], *, brief: bool) -> list[str]:
+    if not brief:
+        return list(map(_sentence, said.items()))
+    main = {key: commands for key, commands in said.items() if not key[1].startswith("follows ")}
+    return [_sentence(item).partition("; before: ")[0] for item in (main or said).items()]
 
 
 def _sentence(said: tuple[tuple[str, str], list[str]]) -> str:

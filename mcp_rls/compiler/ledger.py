@@ -140,7 +140,7 @@ begin
     end;
   end loop;
   foreach statement in array statements loop
-    execute statement;
+    execute case when parts = '{{}}' then statement else format(statement, variadic parts) end;
   end loop;
 end
 """
@@ -252,9 +252,9 @@ RECORD = _keeper("record", "entries jsonb", _RECORD, arguments="jsonb")
 NOTE = _keeper("note", "schemas text[], roles text[]", _NOTE, arguments="text[], text[]")
 CHANGE = _keeper(
     "change",
-    "tables text, statements text[]",
+    "tables text, statements text[], parts text[] default '{}'",
     _CHANGE,
-    arguments="text, text[]",
+    arguments="text, text[], text[]",
     settings=_OWN,
     said="carries plans out",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,21 @@ class BindingPolicy:
     def gate(self, command: Command) -> str | None:
         """The expression that PostgreSQL asks first for `command`: of the new row for INSERT, else of the old one."""
         return (self.check or self.using) if command == "insert" else self.using
+
+    def whatever_the_row(self, command: Command) -> str | None:
+        """The same for a restrictive policy, where the row has a part in it that nothing else can make up for."""
+        gate = None if self.permissive else self.gate(command)
+        held = _HELD.fullmatch(gate) if gate else None
+        return f"({held['value'] or held['other']} IS NOT NULL)" if held else gate
+
+
+# What a ceiling says that repeats people's equality, as PostgreSQL prints it: of a value that only who is let in has.
+_CONSTANT = r"(?:'(?:[^']|'')*'|NULL)"
+_VALUE = rf"\( SELECT mcp_rls\.held_\w+\((?:CURRENT_USER, )?{_CONSTANT}::\w+\) AS held_\w+\)"
+_COLUMN = r'(?:\w+|"(?:[^"]|"")+")'
+_HELD = re.compile(
+    rf"\(NULLIF\(\((?:{_COLUMN} = (?P<value>{_VALUE})|(?P<other>{_VALUE}) = {_COLUMN})\), false\) IS NOT NULL\)"
+)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def policies(lock, changes):  # one statement, done whole or not at all; no read
 
 def upgrade() -> None:
     # neither: make the schema mcp_rls
-    # neither: make function mcp_rls.change(text, text[])
+    # neither: make function mcp_rls.change(text, text[], text[])
     # neither: make function mcp_rls.claims()
     # neither: make function mcp_rls.note(text[], text[])
     # neither: make function mcp_rls.printed(text[])
@@ -41,7 +41,7 @@ def upgrade() -> None:
       facts jsonb
     );
     revoke all on table mcp_rls.manifest from public;
-    create or replace function mcp_rls.change(tables text, statements text[]) returns void
+    create or replace function mcp_rls.change(tables text, statements text[], parts text[] default '{}') returns void
     language plpgsql volatile parallel unsafe security invoker
       set search_path = pg_catalog, pg_temp
       set lock_timeout = '300ms'
@@ -63,11 +63,11 @@ def upgrade() -> None:
         end;
       end loop;
       foreach statement in array statements loop
-        execute statement;
+        execute case when parts = '{}' then statement else format(statement, variadic parts) end;
       end loop;
     end
     $mcp_rls$;
-    revoke all on function mcp_rls.change(text, text[]) from public;
+    revoke all on function mcp_rls.change(text, text[], text[]) from public;
     create or replace function mcp_rls.claims() returns jsonb
     language plpgsql stable parallel safe security definer
       set search_path = pg_catalog, pg_temp
@@ -427,7 +427,7 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.suspend(regclass[]) from public;
-    perform mcp_rls.record($json$[{"object":"function mcp_rls.change(text, text[])","source":"4628e5502a0d204f19291a1af5f55f40","place":"",
+    perform mcp_rls.record($json$[{"object":"function mcp_rls.change(text, text[], text[])","source":"7ec1c0ed92c1cd070a389624783eb248","place":"",
       "facts":{"value":"carries plans out"}},{"object":"function mcp_rls.claims()","source":"95941fec6f512a1de0928f987fa5d653","place":"",
       "facts":{"value":"the claims"}},{"object":"function mcp_rls.note(text[], text[])","source":"0b046b88462526b6028a285dcfb47aa6","place":"",
       "facts":{"value":"keeps the manifest: note"}},{"object":"function mcp_rls.printed(text[])","source":"cab811820a17edd72a34ef4175426aa4","place":"",
@@ -441,7 +441,7 @@ def downgrade() -> None:
     # neither: drop function mcp_rls.suspend(regclass[])
     # neither: drop function mcp_rls.record(jsonb)
     # neither: drop function mcp_rls.resume(text[])
-    # neither: drop function mcp_rls.change(text, text[])
+    # neither: drop function mcp_rls.change(text, text[], text[])
     # neither: drop function mcp_rls.claims()
     # neither: drop function mcp_rls.note(text[], text[])
     # neither: drop function mcp_rls.printed(text[])
@@ -449,7 +449,7 @@ def downgrade() -> None:
     policies('null;', r"""drop function mcp_rls.suspend(regclass[]);
     drop function mcp_rls.record(jsonb);
     drop function mcp_rls.resume(text[]);
-    drop function mcp_rls.change(text, text[]);
+    drop function mcp_rls.change(text, text[], text[]);
     drop function mcp_rls.claims();
     drop function mcp_rls.note(text[], text[]);
     drop function mcp_rls.printed(text[]);

@@ -286,7 +286,7 @@ cases:
 """
 GATES = {
     "empty-client": ("when not (document ? 'client_id') then", "when v_client is null then"),
-    "error": ("exception when others then null;", "exception when no_data_found then null;"),
+    "error": ("exception when others then", "exception when no_data_found then"),
 }
 MATRICES = {
     "ceiling-dropped": 'drop policy "mcp_rls: notes select" on public.notes',

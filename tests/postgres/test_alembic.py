@@ -108,7 +108,7 @@ class Revisions:
 OPEN = "mcp_rls_open=yes"
 
 # With what there was before mcp_rls.change, a revision brings its own way to carry statements out.
-OLDER = """drop function mcp_rls.change(text, text[]);
+OLDER = """drop function mcp_rls.change(text, text[], text[]);
 create or replace function mcp_rls.record(entries jsonb) returns void language sql
 set search_path = pg_catalog, pg_temp as $$
 insert into mcp_rls.manifest (object, source, printed, tree, place, facts)
@@ -510,7 +510,7 @@ def test_a_revision_meets_a_function_that_is_not_ours(scratch, revisions):
     """Where mcp_rls.change was changed by hand, a revision doesn't call it, but puts it right."""
     revisions.up(scratch.url)
     scratch.run(
-        "create or replace function mcp_rls.change(tables text, statements text[]) returns void language sql as ''"
+        "create or replace function mcp_rls.change(tables text, statements text[], parts text[] default null) returns void language sql as ''"
     )
     text = revisions.write(scratch, FILE).read_text()
     assert "select mcp_rls.change(" not in text

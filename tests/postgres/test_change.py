@@ -126,6 +126,16 @@ def test_an_error_names_its_statement_and_leaves_nothing(scratch: Scratch) -> No
     assert comment(scratch) == "changed"
 
 
+def test_parts_stand_in_their_places(scratch: Scratch) -> None:
+    """As often as they are named, in any order; a per cent sign in a part is the part's, and without parts itself."""
+    both = "comment on table public.notes is %2$s; comment on column public.notes.id is %1$s"
+    scratch.connection.execute("select mcp_rls.change('', %s, %s)", ([both], ["'a'", "'100 %'"]))
+    assert comment(scratch) == "100 %"
+    assert scratch.value("select col_description('public.notes'::regclass, 1)") == "a"
+    scratch.connection.execute(CHANGE, ("", ["comment on table public.notes is '%1$s'"]))
+    assert comment(scratch) == "%1$s"
+
+
 def test_a_table_that_is_not_there_is_named(scratch: Scratch) -> None:
     with pytest.raises(psycopg.errors.UndefinedTable, match=r"public\.nowhere"):
         scratch.connection.execute(CHANGE, ("public.notes, public.nowhere", [COMMENT]))
@@ -145,7 +155,7 @@ def test_settings_are_its_own(scratch: Scratch) -> None:
 def test_only_who_owns_it_may_call_it(scratch: Scratch) -> None:
     """Clients and people can't, and it would do nothing for them that they couldn't do; its owner can."""
     for role in ("authenticated", "anon", "public"):
-        asked = f"select has_function_privilege('{role}', 'mcp_rls.change(text, text[])', 'execute')"
+        asked = f"select has_function_privilege('{role}', 'mcp_rls.change(text, text[], text[])', 'execute')"
         assert scratch.value(asked) is False
     refused = scratch.ask(helper(), "select mcp_rls.change('', array['select 1'])")
     assert str(refused).startswith("42501")

@@ -28,8 +28,8 @@ def closed_whatever_the_row(arena: Arena, principal: Principal, places: Sequence
     for place in places:
         reach = arena.reach(principal.role, place[0])
         for policy in arena.facts(principal.role).binding(*place) if reach.row_security else ():
-            gate = policy.gate(place[1])
-            if not policy.permissive and gate is not None:
+            gate = policy.whatever_the_row(place[1])
+            if gate is not None:
                 asked.append((place, policy, gate))
     answers = arena.probe.ask(
         principal.role, principal.claims, [Try(f"select to_jsonb(({gate}) is true)") for _, _, gate in asked]
