@@ -68,26 +68,26 @@ def token_types(policies: PolicySet) -> dict[str, str]:
     return types | {name: claim.type for name, claim in policies.claims.items()}
 
 
-def _token_settings(policies: PolicySet, *, wrapped: bool) -> dict[str, str]:
-    """What gives each token.<name> where a session has resolved: a call once a statement, but settings for each row."""
-    if wrapped:
-        return {name: carried.held(setting_name(name)) for name in token_types(policies)}
+def _token_settings(policies: PolicySet) -> dict[str, str]:
+    """What gives each token.<name> where a session has resolved."""
     return {name: carried.value(setting_name(name), type_) for name, type_ in token_types(policies).items()}
 
 
-def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = False) -> h.Renderer:
+def renderer(policies: PolicySet, *, wrapped: bool = True, resolving: bool = False, few: bool = False) -> h.Renderer:
     """What `expression.render` needs to spell token values and sets.
 
     Wrapped in a sub-select they are evaluated once a statement, bare once a row. `resolving`: as the token says, also
-    where a session resolves it.
+    where a session resolves it. `few`: for few rows as a rule, so that settings are read for each; a sub-select costs
+    a statement as much as 40 rows.
     """
     resolved = policies.resolved and not resolving
-    values = _token_settings(policies, wrapped=wrapped) if resolved else token_calls(policies)
+    values = _token_settings(policies) if resolved else token_calls(policies)
+    once = wrapped and not (few and resolved)
 
     def spell(node: e.Token | e.SetValues) -> str:
         if isinstance(node, e.SetValues):
             return set_value(policies, node.name, wrapped=wrapped)
-        return f"(select {values[node.name]})" if wrapped else values[node.name]
+        return f"(select {values[node.name]})" if once else values[node.name]
 
     return spell
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mcp_rls.compiler import claims, meaning
 from mcp_rls.compiler import expression as e
+from mcp_rls.compiler.carried import held
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedRule, ResolvedTable
 from mcp_rls.state import Policy, policy_name
@@ -54,23 +55,52 @@ def using(
     """The condition hardened, but for what the ceiling has hardened."""
     if expr is None:
         return None
+    indexed = _indexed(resolved, table)
+    parts = [part if part == anchor else e.harden(part, indexed) for part in _parts(expr)]
+    if _by_role(resolved):
+        parts = [_still(part) for part in parts]
+    return checked(resolved, table, e.conjunction(tuple(parts)), few=False)
+
+
+def _by_role(resolved: ResolvedPolicies) -> bool:
+    """Whether a class's role may say all there is to its ceiling; that sessions resolve is then for people's to ask."""
+    return resolved.policies.resolved and bool(resolved.policies.class_roles)
+
+
+def _still(expr: e.Expr) -> e.Expr:
+    """The same, but what is asked once more is asked of values that still count."""
+    if isinstance(expr, e.Surely):
+        return e.mapped(expr, lambda plain: e.mapped(plain, _held))
+    return e.mapped(expr, _still)
+
+
+def _held(expr: e.Expr) -> e.Expr:
+    return e.Keyword(f"(select {held(claims.setting_name(expr.name))})") if isinstance(expr, e.Token) else expr
+
+
+def asks_again(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> bool:
+    """Whether the policy for people asks of every row for a value of the token that still counts."""
+    indexed = _indexed(resolved, table)
+    served = (indexed is None or e.columns(tie) <= indexed for tie in ties(table, command))
+    return _by_role(resolved) and not table.self_reading and any(served)
+
+
+def _indexed(resolved: ResolvedPolicies, table: ResolvedTable) -> frozenset[str] | None:
     facts = resolved.catalog.tables.get(table.table) if resolved.catalog else None
-    indexed = facts.indexed if facts else None
-    parts = (part if part == anchor else e.harden(part, indexed) for part in _parts(expr))
-    return checked(resolved, table, e.conjunction(tuple(parts)))
+    return facts.indexed if facts else None
 
 
-def checked(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None) -> str | None:
+def checked(resolved: ResolvedPolicies, table: ResolvedTable, expr: e.Expr | None, *, few: bool = True) -> str | None:
     """WITH CHECK is evaluated on the row as it stands: the planner has no part in it, so nothing is to be hardened."""
     if expr is None:
         return None
-    return e.render(expr, claims.renderer(resolved.policies, wrapped=not table.self_reading))
+    return e.render(expr, claims.renderer(resolved.policies, wrapped=not table.self_reading, few=few))
 
 
-def ties(table: ResolvedTable, command: Command, *, new: bool = False) -> Iterator[e.Expr]:
-    """Equalities of a column with a value of the token that people's rules ask of every row, old or new."""
+def ties(table: ResolvedTable, command: Command) -> Iterator[e.Expr]:
+    """Equalities of a column with a value of the token that people's rules ask of every row that is there."""
     rules = _rules(table, command)
-    expr = _conditions(command, rules)[new] if rules else None
+    expr, _ = _conditions(command, rules) if rules else (None, None)
     for part in _parts(expr) if expr is not None else ():
         match part:
             case e.Op("=", e.Col(), e.Token()) | e.Op("=", e.Token(), e.Col()):

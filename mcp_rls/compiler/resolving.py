@@ -7,10 +7,12 @@ passes every ceiling has one setting for all of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mcp_rls import sql
 from mcp_rls.compiler import gate as g
 from mcp_rls.compiler import helpers as h
-from mcp_rls.compiler.carried import CLAIMS, STILL_COUNTS, Gate, held_name, setting, value
+from mcp_rls.compiler.carried import CLAIMS, Gate, held_name, setting, value
 from mcp_rls.compiler.meaning import of_call, of_value
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.shapes import CLOSED, DIRECT
@@ -88,41 +90,38 @@ def opened(policies: PolicySet) -> Function:
 
     `setting` holds it for a client, if not NULL; `direct` asks for who passes every ceiling.
     """
-    settings = [f"case when direct then {setting('open')} end", "current_setting(setting, true)"]
+    arms = [("current_setting(setting, true) <> ''", "current_setting(setting, true)")]
+    arms.append((f"direct and {setting('open')} <> ''", setting("open")))
     if policies.anonymous:
-        settings.append(f"case when direct and {setting('nobody')} = current_user then '{DIRECT}' end")
+        arms.append((f"direct and {setting('nobody')} = current_user", f"'{DIRECT}'"))
     # who may be nobody has no claims, then and now; to who hasn't resolved nothing is open
-    claims = f"coalesce({CLAIMS}, '')" if policies.anonymous else CLAIMS
-    body = f"""
-begin
-  if {setting("claims")} = {claims} then
-    return nullif(concat({", ".join(settings)}), '');
-  end if;
-  return null;
-end
-"""
+    body = _while_the_same(f"coalesce({CLAIMS}, '')" if policies.anonymous else CLAIMS, _first(arms))
     meaning = of_value("the case that is open by what was resolved")
     return _reader("opened", "setting text, direct boolean", "text", body, "text, boolean", policies, meaning)
 
 
 def held(policies: PolicySet, name: str, type_: str) -> Function:
-    """mcp_rls.held_<name>(setting): the token's value while what was resolved counts, else NULL.
-
-    With `setting`: and a case is open by it, or to who passes every ceiling, to whom alone it is where NULL is given.
+    """mcp_rls.held_<name>(setting): the token's value while what was resolved counts, and where a case is open by that
+    setting or the session passes every ceiling; else NULL. In files with class roles it takes none: there a ceiling
+    itself asks for the case.
     """
-    settings = [setting("open"), "current_setting(setting, true)"]
-    if policies.anonymous:
-        settings.append(f"case when {setting('nobody')} = current_user then '{DIRECT}' end")
-    body = f"""
-begin
-  if {STILL_COUNTS} and (setting = '' or concat({", ".join(settings)}) <> '') then
-    return {value(name, type_)};
-  end if;
-  return null;
-end
-"""
+    found = value(name, type_)
+    tests = ["current_setting(setting, true) <> ''", f"{setting('open')} <> ''"]
+    tests += [f"{setting('nobody')} = current_user"] * bool(policies.anonymous)
+    body = _while_the_same(CLAIMS, f"return {found};" if policies.class_roles else _first((t, found) for t in tests))
+    parameter, argument = ("", "") if policies.class_roles else ("setting text", "text")
     meaning = of_value(f"{name} as it was resolved")
-    return _reader(held_name(name), "setting text default ''", type_, body, "text", policies, meaning)
+    return _reader(held_name(name), parameter, type_, body, argument, policies, meaning)
+
+
+def _first(arms: Iterable[tuple[str, str]]) -> str:
+    """A statement that returns what belongs to the first test that holds; one that isn't come to is never set up."""
+    return "if " + "\n    elsif ".join(f"{test} then return {found};" for test, found in arms) + "\n    end if;"
+
+
+def _while_the_same(claims: str, statement: str) -> str:
+    """A body that does this while the claims are those that were resolved, and returns NULL else."""
+    return f"\nbegin\n  if {setting('claims')} = {claims} then\n    {statement}\n  end if;\n  return null;\nend\n"
 
 
 def _reader(

@@ -435,13 +435,13 @@ claims: {tenant: {claim: tenant, type: integer}}
 sets: {mine: {type: integer, query: "select 1 where token.person is not null"}}
 tables:
   public.notes:
-    people: [{allow: [select, update], rows: "owner = token.person"}, {allow: select, rows: "id in mine"}]
+    people: [{allow: [select, update, delete], rows: "owner = token.person"}, {allow: select, rows: "id in mine"}]
     clients: [{who: helper, allow: select, rows: "id = token.tenant"}, {who: helper, allow: update, scope: "n:w"}]
 """
     state = lowered(text, catalog())
     written = [part for p in state.policies.values() for part in (p.using, p.check) if part]
     calls = {call for part in written for call in re.findall(r"mcp_rls\.\w+\(", part)}
-    readers = {"opened", "held_person", "held_claim_tenant"}
+    readers = {"opened", "held_person"}
     assert calls == {f"mcp_rls.{name}(" for name in ("set_mine", *readers)}
     written += [f.definition for f in state.functions.values() if f.name in readers]
     read = {name for part in written for name in re.findall(r"'(mcp_rls\.\w+)'(?!\))", part)}
