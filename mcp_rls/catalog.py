@@ -56,6 +56,9 @@ class ForeignPolicy:
     reads: frozenset[TableName] = frozenset()  # tables in its expressions, through views too
     functions: tuple[str, ...] = ()  # functions outside pg_catalog that its expressions call: 'schema.name'
 
+    def applies(self, command: str) -> bool:
+        return self.command in ("all", command)
+
 
 @dataclass(frozen=True)
 class ForeignKey:

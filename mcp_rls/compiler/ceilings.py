@@ -42,7 +42,7 @@ class Ceiling:
         """Whether no scope is asked for: a class role then says it all, if nothing else decides about its life."""
         return self.rules == {self.class_name: [[1]]}
 
-    def anchor(self, table: ResolvedTable) -> e.Expr | None:
+    def anchor(self, resolved: ResolvedPolicies, table: ResolvedTable) -> e.Expr | None:
         """The equality of people's rules that it repeats, with a value that only who is let in has; None, if it can't.
 
         A sub-select costs about a fifth of a point look-up, so one asks both what the gate says and what hardening
@@ -51,7 +51,18 @@ class Ceiling:
         """
         if self.class_name or table.self_reading or not self.asks_nothing:
             return None
-        return next(people.ties(table, self.command), None)
+        return None if _others_admit(resolved, table, self.command) else next(people.ties(table, self.command), None)
+
+
+def _others_admit(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> bool:
+    """Whether a policy of the app's adds rows in a role that inherits a token role, and so has its ceilings."""
+    catalog = resolved.catalog
+    facts = catalog.tables.get(table.table) if catalog else None
+    if catalog is None or facts is None:
+        return False
+    adding = {role for p in facts.policies if p.permissive and p.applies(command) for role in p.roles}
+    bound = (acts for acts in map(catalog.acts_as, catalog.roles) if acts & set(resolved.policies.roles))
+    return any(acts & adding for acts in bound)
 
 
 def ceilings_of(resolved: ResolvedPolicies, table: ResolvedTable, gate: Gate) -> list[Ceiling]:
@@ -85,7 +96,7 @@ def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling
     name = policy_name(f"{table.table.name} {command}" + (f" by {of}" if of else ""))
     old = _limit(resolved, table, ceiling, gate, new=False)
     new = _limit(resolved, table, ceiling, gate, new=True) if command in ("insert", "update") else None
-    decided = ceiling.anchor(table) is not None or ceiling.cases
+    decided = ceiling.anchor(resolved, table) is not None or ceiling.cases
     if command == "update" and decided and all(case[-1] == e.TRUE for case in ceiling.cases):
         new = "true"  # USING has said of the old row who may; asked again, the gate would say the same
     names = [of] if of else list(policies.classes)
@@ -100,7 +111,7 @@ def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling
 def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, gate: Gate, *, new: bool) -> str:
     """The ceiling's expression over the old row, or the new one."""
     at = -1 if new else 0  # a case of one part says the same of both
-    anchor = None if new else ceiling.anchor(table)
+    anchor = None if new else ceiling.anchor(resolved, table)
     if anchor is not None:
         return _anchored(anchor, ceiling.rules, gate)
     if not ceiling.class_name:

@@ -38,13 +38,15 @@ def find(world: World) -> Iterator[Found]:
     """Tables that decide and that the owner of our functions doesn't see whole."""
     if world.policies is None:
         return
-    owner = _owner(world)
     for name, what in sorted(_deciding(world.policies).items()):
         table = world.facts.tables.get(name)
-        fault = _fault(world, owner, _planned(world.policies, table)) if table is not None else None
-        if table is not None and fault:
-            words, remedies = fault
-            yield Found(f"table {name}", f"{owner}, whose functions read {what}, {words} {name}", remedies, name)
+        if table is None:
+            continue
+        for owner in _owners(world):
+            if fault := _fault(world, owner, _planned(world.policies, table)):
+                words, remedies = fault
+                yield Found(f"table {name}", f"{owner}, whose functions read {what}, {words} {name}", remedies, name)
+                break
 
 
 def _fault(world: World, owner: str, table: Relation) -> tuple[str, tuple[str, ...]] | None:
@@ -59,9 +61,10 @@ def _fault(world: World, owner: str, table: Relation) -> tuple[str, tuple[str, .
     return "is bound by row security of", (*forced, policy)
 
 
-def _owner(world: World) -> str:
-    owners = [f.owner for f in world.facts.functions.values() if f.schema == "mcp_rls"]
-    return owners[0] if owners else world.facts.user
+def _owners(world: World) -> list[str]:
+    """Who our functions read as."""
+    definers = (f for f in world.facts.functions.values() if f.schema == "mcp_rls" and f.definer)
+    return sorted({f.owner for f in definers}) or [world.facts.user]
 
 
 def _readable(world: World, owner: str, table: Relation) -> bool:
