@@ -59,6 +59,10 @@ class ForeignPolicy:
     def applies(self, command: str) -> bool:
         return self.command in ("all", command)
 
+    @property
+    def object(self) -> str:
+        return f"policy {self.table} {self.name}"
+
 
 @dataclass(frozen=True)
 class ForeignKey:

@@ -25,18 +25,17 @@ def check_table(
     """Adds class-role-people and class-role-trigger for a table that class roles use."""
     if not policies.class_roles:
         return
-    subject = f"table {table.name}"
     if rules.people == "existing":
         hint = "give the table people rules, or make the policy for the class role too, and let it read claims alone"
         for policy, fault in _otherwise_met(policies, catalog, table):
             message = f'policy "{policy.name}" of table "{policy.table}" {fault}: {_APART}'
-            diagnostics.error("class-role-people", message, rules.span, hint, subject=subject)
+            diagnostics.error("class-role-people", message, rules.span, hint, subject=policy.object)
     hint = "let it ask claims for what it means: person and client have the same"
     for trigger, function in table.triggers:
         said = _role_read_by(catalog, "", [function])
         if said:
             message = f'trigger "{trigger}" of table "{table.name}" reads {said}: in a class role that is another'
-            diagnostics.warning("class-role-trigger", message, rules.span, hint, subject=subject)
+            diagnostics.warning("class-role-trigger", message, rules.span, hint, subject=f"table {table.name}")
 
 
 def check_sql(catalog: Catalog, condition: Condition, diagnostics: Diagnostics) -> None:

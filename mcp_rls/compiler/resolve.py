@@ -285,7 +285,7 @@ class _Resolver:
                     f'policy "{policy.name}" of table "{facts.name}" would add its rows to these rules',
                     span,
                     "drop that policy, or keep the app's own with `people: existing`",
-                    subject=f"table {facts.name}",
+                    subject=policy.object,
                 )
 
     def _covers(self, roles: tuple[str, ...], role: str) -> bool:

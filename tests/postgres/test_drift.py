@@ -458,6 +458,22 @@ def test_a_file_that_does_not_fit_the_database_is_pending(applied):
     assert not found.of(Kind.PENDING)
 
 
+def test_a_policy_that_the_file_is_refused_for_has_one_remedy(applied):
+    """`apply` neither puts it back nor takes note of it; beside policies of the app it does."""
+    create = f"create policy extra on {{}} for select to {USER} using (true)"
+    applied.run(create.format("app.notes") + ";" + create.format("app.tasks"))
+    beside_rules, beside_policies = look(applied).of(Kind.DRIFT)
+    assert [beside_rules.object, beside_policies.object] == ["policy app.notes extra", "policy app.tasks extra"]
+    hint = "drop that policy, or keep the app's own with `people: existing`"
+    assert beside_rules.remedy == f"`mcp-rls apply` refuses the file in this database: {hint}"
+    assert "takes note" in beside_policies.remedy
+    (why,) = look(applied).of(Kind.UNKNOWN)
+    assert re.match(r"policy app.notes extra: error\[people-wider\].*refuses", why.words)
+    assert not look(applied).of(Kind.PENDING)
+    applied.run("drop policy extra on app.notes")
+    assert [f.object for f in look(applied).findings] == ["policy app.tasks extra"]
+
+
 def test_a_role_that_no_ceiling_binds_is_told(applied):
     """A grant to somebody who isn't a token role is nothing that was noted; the file is refused for it."""
     applied.run(f"alter role {STAFF} login; grant select on app.notes to {STAFF}")

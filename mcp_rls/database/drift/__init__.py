@@ -72,9 +72,10 @@ def _findings(conn: Connection, file: PolicySet) -> Iterator[Finding]:
     names = renames(first)
     look = followed(first, names)
     found = list(_drifted(conn, look, names))
-    yield from found
     drifted = {f.object for f in found if f.kind is Kind.DRIFT}
-    yield from pending.told(file, read_catalog(conn, texts=False), look, drifted)
+    asked = list(pending.told(file, read_catalog(conn, texts=False), look, drifted))
+    yield from pending.remedied(found, asked)
+    yield from asked
 
 
 def _drifted(conn: Connection, look: Look, names: Renames) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ switches and grants, and the policies and functions of the manifest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler.lower import lower
@@ -23,6 +24,7 @@ from mcp_rls.state import Function, Grant, Noted, Policy, Privilege, State, Swit
 _MADE = ("policy ", "function ", "trigger ")
 _OF_DROPPED = {"function": Effect.NEITHER, "trigger": Effect.OPENS}
 _APPLY = "`mcp-rls apply` would"
+_REFUSED = "`mcp-rls apply` refuses the file in this database"
 
 
 def told(policies: PolicySet, catalog: Catalog, look: Look, drifted: set[str]) -> Iterator[Finding]:
@@ -43,9 +45,17 @@ def told(policies: PolicySet, catalog: Catalog, look: Look, drifted: set[str]) -
 def _refused(error: Diagnostic, drifted: set[str]) -> Finding:
     """An error that keeps the file from being compiled here; it is no news of the file where its subject drifted."""
     kind = Kind.UNKNOWN if error.subject in drifted else Kind.PENDING
-    words, means = f"error[{error.code}] {error.message}", "`mcp-rls apply` refuses the file in this database"
+    words = f"error[{error.code}] {error.message}"
     at = place(error.span) if error.span.line else ""
-    return Finding(kind, error.subject or "file", words, means=means, place=at)
+    return Finding(kind, error.subject or "file", words, means=_REFUSED, remedy=", or ".join(error.hints), place=at)
+
+
+def remedied(found: Iterable[Finding], asked: Iterable[Finding]) -> Iterator[Finding]:
+    """What drifted; of what the file is refused for `apply` can't take note, so the way out stands in place of that."""
+    refusals = {f.object: f.remedy for f in asked if f.kind is Kind.UNKNOWN}
+    for f in found:
+        refused = f.stays and f.object in refusals
+        yield replace(f, remedy=f"{_REFUSED}: {refusals[f.object]}") if refused else f
 
 
 # --- what was applied, as a state -------------------------------------------------------------------------------------
