@@ -24,6 +24,11 @@ class Effect(Enum):
     CLOSES = "closes"
     NEITHER = "neither"
 
+    @property
+    def word(self) -> str:
+        """The word for a reader: 'opens', 'closes', or '' where nothing is to be said."""
+        return "" if self is Effect.NEITHER else self.value
+
 
 UNKNOWN: list[Said] = [(Effect.OPENS, "written anew; what it said before isn't known")]
 THE_SAME: list[Said] = [(Effect.NEITHER, "written anew; it says the same")]

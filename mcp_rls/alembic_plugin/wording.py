@@ -10,7 +10,7 @@ from mcp_rls.plan import Operation, Plan
 
 def in_words(way: Plan) -> list[str]:
     """What the plan opens and closes, an entry each; where it does neither, what else it does."""
-    return [f"{o.effect.value}: {_in_one(o.words)}" for o in worth_telling(way)]
+    return [_head(o.effect) + _in_one(o.words) for o in worth_telling(way)]
 
 
 def worth_telling(way: Plan) -> tuple[Operation, ...]:
@@ -25,7 +25,7 @@ def in_short(operations: Iterable[Operation], *, brief: bool = False) -> list[st
     """
     entries: dict[str, dict[tuple[str, str], list[str]]] = {}
     for operation in operations:
-        head, command = f"{operation.effect.value}: ", f" {operation.subject.rpartition(' ')[2]} "
+        head, command = _head(operation.effect), f" {operation.subject.rpartition(' ')[2]} "
         details = [f" {_shown(line.strip())} " for line in operation.words.splitlines()[1:]]
         if operation.subject.startswith("policy ") and details and all(command in detail for detail in details):
             said = entries.setdefault(f"{head}{operation.table}: ", {})
@@ -41,6 +41,10 @@ def _sentences(said: dict[tuple[str, str], list[str]], *, brief: bool) -> list[s
         return list(map(_sentence, said.items()))
     main = {key: commands for key, commands in said.items() if not key[1].startswith("follows ")}
     return [_sentence(item).partition("; before: ")[0] for item in (main or said).items()]
+
+
+def _head(effect: Effect) -> str:
+    return f"{effect.word}: " if effect.word else ""
 
 
 def _sentence(said: tuple[tuple[str, str], list[str]]) -> str:

@@ -169,7 +169,7 @@ def _done(operation: Operation) -> None:
 
 def _said(operation: Operation) -> str:
     first, *rest = report.lines(operation.words)
-    return "\n".join([f"{operation.effect.value:<8}{first}", *(f"{'':10}{line}" for line in rest)])
+    return "\n".join([f"{operation.effect.word:<8}{first}", *(f"{'':10}{line}" for line in rest)])
 
 
 def _tell_found(prepared: Prepared, say: Callable[[str], None] = progress) -> None:

@@ -21,15 +21,15 @@ def policies(lock, changes):  # one statement, done whole or not at all; no read
 
 
 def upgrade() -> None:
-    # neither: make the schema mcp_rls
-    # neither: make function mcp_rls.change(text, text[], text[])
-    # neither: make function mcp_rls.claims()
-    # neither: make function mcp_rls.note(text[], text[])
-    # neither: make function mcp_rls.printed(text[])
-    # neither: make function mcp_rls.record(jsonb)
-    # neither: make function mcp_rls.resume(text[])
-    # neither: make function mcp_rls.suspend(regclass[])
-    # neither: note in the manifest what changed
+    # make the schema mcp_rls
+    # make function mcp_rls.change(text, text[], text[])
+    # make function mcp_rls.claims()
+    # make function mcp_rls.note(text[], text[])
+    # make function mcp_rls.printed(text[])
+    # make function mcp_rls.record(jsonb)
+    # make function mcp_rls.resume(text[])
+    # make function mcp_rls.suspend(regclass[])
+    # note in the manifest what changed
     policies('null;', r"""create schema mcp_rls;
     revoke all on schema mcp_rls from public;
     create table mcp_rls.manifest (
@@ -438,14 +438,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # neither: drop function mcp_rls.suspend(regclass[])
-    # neither: drop function mcp_rls.record(jsonb)
-    # neither: drop function mcp_rls.resume(text[])
-    # neither: drop function mcp_rls.change(text, text[], text[])
-    # neither: drop function mcp_rls.claims()
-    # neither: drop function mcp_rls.note(text[], text[])
-    # neither: drop function mcp_rls.printed(text[])
-    # neither: remove the schema mcp_rls
+    # drop function mcp_rls.suspend(regclass[])
+    # drop function mcp_rls.record(jsonb)
+    # drop function mcp_rls.resume(text[])
+    # drop function mcp_rls.change(text, text[], text[])
+    # drop function mcp_rls.claims()
+    # drop function mcp_rls.note(text[], text[])
+    # drop function mcp_rls.printed(text[])
+    # remove the schema mcp_rls
     policies('null;', r"""drop function mcp_rls.suspend(regclass[]);
     drop function mcp_rls.record(jsonb);
     drop function mcp_rls.resume(text[]);

@@ -60,7 +60,8 @@ def test_apply_brings_a_database_to_what_the_policies_say(database: str):
     assert re.search(r"^→ \d+ changes \(\d+ OPENS, \d+ CLOSES\) pending in", before.stdout, re.MULTILINE)
     applied = run("apply", POLICIES, "--database", database)
     assert re.match(r"applied \d+ changes to PostgreSQL", applied.stdout)
-    assert "public.tickets" in applied.stderr
+    assert re.search(r"^mcp-rls: closes  public\.tickets: a ceiling", applied.stderr, re.MULTILINE)
+    assert re.search(r"^mcp-rls:         note in the manifest what changed$", applied.stderr, re.MULTILINE)
     assert "nothing pending" in run("plan", POLICIES, "--database", database).stdout
     assert "nothing pending" in run("apply", POLICIES, "--database", database).stdout
 

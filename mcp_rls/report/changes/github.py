@@ -20,5 +20,5 @@ def _annotate(operations: tuple[Operation, ...], state: str, out: TextIO) -> Non
     for operation in operations:
         level = "warning" if operation.effect is Effect.OPENS else "notice"
         message = operation.words + (f" ({operation.lock})" if operation.lock else "")
-        title = state if operation.effect is Effect.NEITHER else f"{state}, {operation.effect.value.upper()}"
+        title = ", ".join(filter(None, [state, operation.effect.word.upper()]))
         out.write(annotation(level, message, title=title) + "\n")

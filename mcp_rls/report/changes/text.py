@@ -37,11 +37,10 @@ def _show(operations: tuple[Operation, ...], changes: Changes, page: Console) ->
 
 
 def _line(operation: Operation) -> Text:
-    effect = "" if operation.effect is Effect.NEITHER else operation.effect.value.upper()
     lock = f"  ({operation.lock})" if operation.lock else ""
     first, *rest = lines(operation.words)
     more = "".join(f"\n{'':9}{line}" for line in rest)
-    return Text.assemble((f"{effect:<7}", _STYLES[operation.effect]), first, (lock, "dim"), more)
+    return Text.assemble((f"{operation.effect.word.upper():<7}", _STYLES[operation.effect]), first, (lock, "dim"), more)
 
 
 def _summary(changes: Changes) -> Text:

@@ -12,8 +12,8 @@ from mcp_rls.report import Drifted, annotation
 def write(drifted: Drifted, out: TextIO) -> None:
     """One workflow command for each finding."""
     for finding in drifted.drift.findings:
-        effect = "" if finding.effect is Effect.NEITHER else f", {finding.effect.value.upper()}"
-        out.write(annotation(_level(finding), finding.words, title=finding.kind.value + effect) + "\n")
+        title = ", ".join(filter(None, [finding.kind.value, finding.effect.word.upper()]))
+        out.write(annotation(_level(finding), finding.words, title=title) + "\n")
 
 
 def _level(finding: Finding) -> str:

@@ -22,9 +22,9 @@ def write(drifted: Drifted, out: TextIO) -> None:
 
 
 def _line(finding: Finding) -> Text:
-    effect = "" if finding.effect is Effect.NEITHER else finding.effect.value.upper()
     return Text.assemble(
-        (f"{finding.kind.value.upper():<8}", _KINDS[finding.kind]), (f"{effect:<7}", _STYLES[finding.effect]),
+        (f"{finding.kind.value.upper():<8}", _KINDS[finding.kind]),
+        (f"{finding.effect.word.upper():<7}", _STYLES[finding.effect]),
         shown(" ".join(finding.words.split())),
     )  # fmt: skip
 
