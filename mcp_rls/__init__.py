@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mcp_rls.compiler.resolve import resolve
     from mcp_rls.database.apply import install
     from mcp_rls.diagnostics import Diagnostic, Diagnostics, Invalid, Severity, Span
-    from mcp_rls.plan import Operation, Plan
+    from mcp_rls.operation import Operation, Plan
     from mcp_rls.state import State
     from mcp_rls.ways import script
 
@@ -65,8 +65,8 @@ _HOMES = {
     "Invalid": "diagnostics",
     "Severity": "diagnostics",
     "Span": "diagnostics",
-    "Operation": "plan",
-    "Plan": "plan",
+    "Operation": "operation",
+    "Plan": "operation",
     "script": "ways",
     "State": "state",
 }

@@ -32,55 +32,10 @@ from mcp_rls.compiler.ledger import CHANGE, INSTALL, RECORD, UNINSTALL
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
 from mcp_rls.effect import Effect
+from mcp_rls.operation import EXCLUSIVE, OF_COMMENTS, Operation, Plan
 from mcp_rls.state import SCHEMA, Grant, Noted, Policy, Privilege, State, Switches, Trigger, comment, same
 
-
-@dataclass(frozen=True)
-class Operation:
-    """Some statements that belong together, said in words; `lock` is the strongest lock taken on a user's table."""
-
-    statements: tuple[str, ...]
-    words: str
-    effect: Effect
-    lock: str = ""
-    subject: str = ""
-    table: TableName | None = None  # that it changes
-
-
-@dataclass(frozen=True)
-class Plan:
-    """`operations` in order; `before` and `after` are the fingerprints of the states they lead from and to.
-
-    `by_hand`: what was found otherwise than it was noted, which no operation puts back: it is only taken note of.
-    `steady`: mcp_rls.change is there from the beginning to the end, as we write it.
-    """
-
-    operations: tuple[Operation, ...]
-    before: str
-    after: str
-    by_hand: tuple[Operation, ...] = ()
-    steady: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.operations)
-
-    @property
-    def statements(self) -> tuple[str, ...]:
-        return tuple(s for operation in self.operations for s in operation.statements)
-
-    @property
-    def locked(self) -> tuple[TableName, ...]:
-        """The tables that nobody may read while this is carried out, in the order of their names."""
-        return tuple(sorted({o.table for o in self.operations if o.lock == EXCLUSIVE and o.table}))
-
-    @property
-    def opens(self) -> tuple[Operation, ...]:
-        return tuple(o for o in self.operations if o.effect is Effect.OPENS)
-
-
 CLASS_ROLE = "mcp_rls: the clients of a class"  # the comment on each role that we made
-EXCLUSIVE = "ACCESS EXCLUSIVE"
-OF_COMMENTS = "SHARE UPDATE EXCLUSIVE"
 
 
 def plan(actual: State, desired: State) -> Plan:

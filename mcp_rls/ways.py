@@ -9,7 +9,8 @@ from itertools import chain
 from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.effect import Effect
-from mcp_rls.plan import Plan, plan
+from mcp_rls.operation import Plan
+from mcp_rls.plan import plan
 from mcp_rls.state import State, grouped
 
 _NAMED = 5  # tables in one line

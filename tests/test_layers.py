@@ -17,7 +17,7 @@ LAYERS = """
 abridged diagnostics effect layout libyaml resources
 node
 document catalog
-state
+state operation
 sql
 compiler
 plan

@@ -14,7 +14,8 @@ from mcp_rls.catalog import TableName
 from mcp_rls.compiler import ledger
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.effect import Effect
-from mcp_rls.plan import Plan, plan
+from mcp_rls.operation import Plan
+from mcp_rls.plan import plan
 from mcp_rls.state import Function, Policy, Privilege, State, Switches, digest
 from mcp_rls.ways import removed, script
 

@@ -18,7 +18,8 @@ from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.diagnostics import Diagnostics
 from mcp_rls.effect import Effect
-from mcp_rls.plan import EXCLUSIVE, Operation, Plan, plan, shut
+from mcp_rls.operation import EXCLUSIVE, Operation, Plan
+from mcp_rls.plan import plan, shut
 from mcp_rls.state import BLIND_PRIVILEGES, SCHEMA, Policy, Privilege, State, Trigger
 
 Tables = frozenset[TableName]

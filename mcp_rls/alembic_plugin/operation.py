@@ -10,7 +10,7 @@ from alembic.operations.ops import MigrateOperation, OpContainer
 
 from mcp_rls.alembic_plugin.text import IMPORTS, alone, code, function, guard, needs_function
 from mcp_rls.alembic_plugin.wording import in_words
-from mcp_rls.plan import Operation, Plan
+from mcp_rls.operation import Operation, Plan
 
 # The setting ends with its transaction: where the next statement has another one, it isn't there.
 _MARK = "select set_config('mcp_rls.transaction', pg_current_xact_id()::text, true)"

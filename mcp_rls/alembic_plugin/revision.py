@@ -14,7 +14,8 @@ from sqlalchemy import create_engine, pool
 
 from mcp_rls.alembic_plugin.text import body, preamble
 from mcp_rls.compiler.lower import as_before
-from mcp_rls.plan import Plan, plan
+from mcp_rls.operation import Plan
+from mcp_rls.plan import plan
 from mcp_rls.state import State, Switches
 
 

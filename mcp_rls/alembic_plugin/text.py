@@ -11,7 +11,7 @@ from mcp_rls.alembic_plugin.wording import in_short, worth_telling
 from mcp_rls.compiler.ledger import LOCK_TIMEOUT, PATIENCE
 from mcp_rls.effect import Effect
 from mcp_rls.layout import WIDTH, compact, filled, spans_lines
-from mcp_rls.plan import Operation, Plan
+from mcp_rls.operation import Operation, Plan
 from mcp_rls.state import SCHEMA
 
 OPEN = "mcp_rls_open"  # alembic -x mcp_rls_open=yes

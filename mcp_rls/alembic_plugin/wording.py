@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mcp_rls.effect import Effect
-from mcp_rls.plan import Operation, Plan
+from mcp_rls.operation import Operation, Plan
 
 
 def in_words(way: Plan) -> list[str]:

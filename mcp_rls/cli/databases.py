@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mcp_rls.compiler.model import PolicySet
     from mcp_rls.compiler.resolve import ResolvedPolicies
     from mcp_rls.database.apply import Prepared
-    from mcp_rls.plan import Operation
+    from mcp_rls.operation import Operation
 
 _ELSE_SCRATCH = f"Else {DATABASE_VARIABLE}, else a scratch one with the tables of schema.sql beside FILE."
 _INDEXES = "Then the indexes that the file's rules look up by: one at a time, concurrently, outside the transaction."

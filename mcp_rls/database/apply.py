@@ -27,7 +27,8 @@ from mcp_rls.database.typecheck import typecheck
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, refused, run
-from mcp_rls.plan import EXCLUSIVE, Operation, Plan, operations, plan
+from mcp_rls.operation import EXCLUSIVE, Operation, Plan
+from mcp_rls.plan import operations, plan
 from mcp_rls.state import SCHEMA, State
 from mcp_rls.ways import by_table, with_tables
 

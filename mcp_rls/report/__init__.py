@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mcp_rls.harness.probes.kit.verdict import ProbeRun
     from mcp_rls.harness.suite import Suite
     from mcp_rls.harness.verdict import SuiteResult
-    from mcp_rls.plan import Operation, Plan
+    from mcp_rls.operation import Operation, Plan
 
 Subject = Literal[
     "findings", "changes", "drift", "fleet", "results", "coverage", "probes", "matrix", "hostile", "mutants"

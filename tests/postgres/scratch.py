@@ -15,7 +15,7 @@ from mcp_rls.compiler.policy import read_policies
 from mcp_rls.database import apply
 from mcp_rls.database.server import Server
 from mcp_rls.harness.session import impersonation
-from mcp_rls.plan import Plan
+from mcp_rls.operation import Plan
 
 ANN = "00000000-0000-4000-8000-00000000000a"
 BOB = "00000000-0000-4000-8000-00000000000b"

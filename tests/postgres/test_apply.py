@@ -19,7 +19,8 @@ from mcp_rls.catalog import TableName
 from mcp_rls.database import apply
 from mcp_rls.database.apply import Refused
 from mcp_rls.diagnostics import Invalid
-from mcp_rls.plan import Plan, plan
+from mcp_rls.operation import Plan
+from mcp_rls.plan import plan
 from mcp_rls.ways import by_table, removed, with_tables
 from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, helper, make_roles, policies
 

@@ -14,7 +14,8 @@ from mcp_rls.compiler.resolve import resolve
 from mcp_rls.database.drift import Finding, Kind, drift
 from mcp_rls.diagnostics import Diagnostics
 from mcp_rls.effect import Effect
-from mcp_rls.plan import Plan, plan
+from mcp_rls.operation import Plan
+from mcp_rls.plan import plan
 from mcp_rls.state import State
 from mcp_rls.ways import by_table, removed, script
 from tests.postgres.scratch import NOTES, Scratch, ann, helper, policies

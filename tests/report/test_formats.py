@@ -31,7 +31,7 @@ from mcp_rls.harness.probes.kit.verdict import ProbeRun
 from mcp_rls.harness.probes.kit.verdict import Verdict as Found
 from mcp_rls.harness.suite import Case, Expectation, Suite, TokenSpec
 from mcp_rls.harness.verdict import Check, CheckResult, SuiteResult, Verdict
-from mcp_rls.plan import Operation, Plan
+from mcp_rls.operation import Operation, Plan
 from mcp_rls.report import (
     Assayed,
     Changes,

@@ -9,7 +9,7 @@ from typing import Literal
 
 from mcp_rls.database.drift import Drift
 from mcp_rls.diagnostics import Diagnostic
-from mcp_rls.plan import Plan
+from mcp_rls.operation import Plan
 
 Command = Literal["plan", "apply", "drift"]
 

@@ -25,7 +25,7 @@ from mcp_rls.database.fleet.outcome import Command, FleetRun, Outcome, Result, S
 from mcp_rls.database.fleet.work import Work
 from mcp_rls.database.server import ServerError, connect
 from mcp_rls.diagnostics import Invalid
-from mcp_rls.plan import Operation
+from mcp_rls.operation import Operation
 
 _PAUSE = 1.0  # seconds before the first new try, doubled each time
 _CANCEL = 5.0  # seconds that a server has to take note of a cancellation

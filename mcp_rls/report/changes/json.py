@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TextIO
 
-from mcp_rls.plan import Operation
+from mcp_rls.operation import Operation
 from mcp_rls.report import Changes
 
 

@@ -9,7 +9,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from mcp_rls.effect import Effect
-from mcp_rls.plan import Operation
+from mcp_rls.operation import Operation
 from mcp_rls.report import Changes, by_hand, console, counted, lines, shown
 
 _STYLES = {Effect.OPENS: "bold yellow", Effect.CLOSES: "green", Effect.NEITHER: "dim"}

@@ -22,7 +22,8 @@ from mcp_rls.compiler.resolve import ResolvedPolicies
 from mcp_rls.database import apply
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.reads import reads
-from mcp_rls.plan import Plan, plan
+from mcp_rls.operation import Plan
+from mcp_rls.plan import plan
 from mcp_rls.state import State
 from mcp_rls.ways import by_table, removed
 from tests.postgres.migrations.migration import Ids, Migration
