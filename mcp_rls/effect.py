@@ -209,8 +209,8 @@ def of_presence(meaning: str, *, there: bool) -> list[Said]:
     if not meaning or not json.loads(meaning).get("called"):
         return []
     if there:
-        return [(Effect.CLOSES, "sessions that don't call it in their transaction are closed")]
-    return [(Effect.OPENS, "sessions that don't call it may do what their claims say")]
+        return [(Effect.CLOSES, "from now on sessions must call it in each transaction: one that doesn't is closed")]
+    return [(Effect.OPENS, "sessions need not call it any more: one that doesn't may do what its claims say")]
 
 
 def of_function(before: str, after: str) -> list[Said]:

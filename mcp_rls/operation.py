@@ -21,6 +21,7 @@ class Operation:
     lock: str = ""
     subject: str = ""
     table: TableName | None = None  # that it changes
+    is_headline: bool = False  # what the whole change comes to for every session: read first, whenever it is done
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,15 @@ class Plan:
         return tuple(s for operation in self.operations for s in operation.statements)
 
     @property
+    def told(self) -> tuple[Operation, ...]:
+        """The operations for a reader: what it comes to before the rest of them, which are in order."""
+        return tuple(sorted(self.operations, key=lambda o: not o.is_headline))
+
+    @property
     def locked(self) -> tuple[TableName, ...]:
         """The tables that nobody may read while this is carried out, in the order of their names."""
         return tuple(sorted({o.table for o in self.operations if o.lock == EXCLUSIVE and o.table}))
 
     @property
     def opens(self) -> tuple[Operation, ...]:
-        return tuple(o for o in self.operations if o.effect is Effect.OPENS)
+        return tuple(o for o in self.told if o.effect is Effect.OPENS)

@@ -33,7 +33,7 @@ from mcp_rls.compiler.lower import as_before
 from mcp_rls.compiler.meaning import NOBODY
 from mcp_rls.effect import Effect
 from mcp_rls.operation import EXCLUSIVE, OF_COMMENTS, Operation, Plan
-from mcp_rls.state import SCHEMA, Grant, Noted, Policy, Privilege, State, Switches, Trigger, comment, same
+from mcp_rls.state import SCHEMA, Function, Grant, Noted, Policy, Privilege, State, Switches, Trigger, comment, same
 
 CLASS_ROLE = "mcp_rls: the clients of a class"  # the comment on each role that we made
 
@@ -112,8 +112,7 @@ class _Difference:
                 if known is not None and known.returns != wanted.returns:
                     statements = (sql.drop_function(known), *statements)
                 if known is None:
-                    said = effects.of_presence(wanted.meaning, there=True)
-                    yield _operation(statements, f"make {wanted.object}", said, subject=wanted.object)
+                    yield _presence(wanted, statements, there=True)
                 else:
                     lost = tuple(role for role in known.execute if role not in wanted.execute)
                     statements = (*statements, *([sql.revoke_execute(wanted, lost)] if lost else []))
@@ -124,8 +123,7 @@ class _Difference:
         gone = [f for key, f in self.actual.functions.items() if key not in self.desired.functions]
         # one that calls others before them: a session may still call it
         for f in sorted(gone, key=lambda f: -sum(f"{SCHEMA}.{other.name}(" in f.definition for other in gone)):
-            said = effects.of_presence(f.meaning, there=False)
-            yield _operation((sql.drop_function(f),), f"drop {f.object}", said, subject=f.object)
+            yield _presence(f, (sql.drop_function(f),), there=False)
 
     # --- policies
 
@@ -275,6 +273,13 @@ def _operation(
     """An operation with what it changes told line by line."""
     lines = [words, *(f"  {' '.join(line.splitlines())}" for _, line in said)]
     return Operation(statements, "\n".join(lines), effects.together(said), lock, subject)
+
+
+def _presence(function: Function, statements: tuple[str, ...], *, there: bool) -> Operation:
+    """A function's coming or going."""
+    said = effects.of_presence(function.meaning, there=there)
+    words = f"{'make' if there else 'drop'} {function.object}"
+    return replace(_operation(statements, words, said, subject=function.object), is_headline=bool(said))
 
 
 def _guard(known: Trigger | None, wanted: Trigger | None, said: list[effects.Said]) -> Operation:

@@ -14,7 +14,7 @@ def in_words(way: Plan) -> list[str]:
 
 
 def worth_telling(way: Plan) -> tuple[Operation, ...]:
-    return tuple(o for o in way.operations if o.effect is not Effect.NEITHER) or way.operations
+    return tuple(o for o in way.told if o.effect is not Effect.NEITHER) or way.operations
 
 
 def in_short(operations: Iterable[Operation], *, brief: bool = False) -> list[str]:

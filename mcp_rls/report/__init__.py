@@ -74,8 +74,8 @@ class Changes:
 
     @property
     def operations(self) -> tuple[Operation, ...]:
-        """All that is pending: the plan, and the indexes that are to be made."""
-        return (*self.plan.operations, *(self.indexes if self.create_indexes else ()))
+        """All that is pending, for a reader: the plan, and the indexes that are to be made."""
+        return (*self.plan.told, *(self.indexes if self.create_indexes else ()))
 
 
 @dataclass(frozen=True)

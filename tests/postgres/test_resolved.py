@@ -5,22 +5,27 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from mcp_rls.alembic_plugin.wording import in_short, worth_telling
 from mcp_rls.compiler.policy import load_policies, read_policies
 from mcp_rls.database.apply import Refused, install
+from mcp_rls.database.drift import Kind, drift
+from mcp_rls.effect import Effect
 from mcp_rls.harness.hostile import run_hostile
 from mcp_rls.harness.matrix.result import Verdict
 from mcp_rls.harness.matrix.run import Options, run_matrix
 from mcp_rls.harness.mutation.score import Fate, mutation_score
 from mcp_rls.harness.run import run_suite
 from mcp_rls.harness.suite import load_suite
+from mcp_rls.report import Changes, write
 from mcp_rls.resources import bundled
-from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, document, helper, make_roles, scratch_on
+from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, document, helper, make_roles, policies, scratch_on
 from tests.postgres.scratch import HEAD as PLAIN
 from tests.postgres.test_class_roles import TEMPLATES, for_everybody
 from tests.test_readme import blocks
@@ -260,6 +265,38 @@ def test_a_file_that_turns_to_it_and_back(scratch: Scratch) -> None:
         assert scratch.value(there) is resolved
         assert scratch.left(text + RULES) == []
         assert scratch.sees(helper()) == [1]
+
+
+@pytest.mark.parametrize("way", ["on", "off"])
+def test_turning_it_is_told_first(way: str, scratch: Scratch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By a plan, in the refusal of a revision's way back and by `drift`: what it means for every session."""
+    scratch.run(NOTES)
+    plain, turned = HEAD.replace("resolved: true\n", "") + RULES, HEAD + RULES
+    before, after = (plain, turned) if way == "on" else (turned, plain)
+    scratch.install(before)
+    word, words = ("CLOSES", "must call it") if way == "on" else ("OPENS", "need not call it")
+    found = drift(scratch.connection, policies(after))
+    (told,) = (f for f in found.of(Kind.PENDING) if f.object == "function mcp_rls.resolve(name)")
+    assert (told.effect, words in told.words) == (Effect[word], True)
+    planned = scratch.prepare(after).plan
+    write("changes", "text", Changes(planned, "a database"), sys.stdout)
+    first, second, *rest = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf"{word:<7}(make|drop) function mcp_rls.resolve\(name\)", first)
+    assert words in second
+    assert len(rest) > 10
+    assert [words in line for line in in_short(worth_telling(planned))] == [True]
+    scratch.install(after)
+    assert drift(scratch.connection, policies(after)).findings == ()
+
+
+def test_what_opens_is_told_with_the_switch_first(scratch: Scratch) -> None:
+    """A revision asks for a word before it opens anything, and tells the first few: the switch is among them."""
+    scratch.run(NOTES)
+    scratch.install(HEAD + RULES)
+    wider = HEAD.replace("resolved: true\n", "") + RULES.replace("status = 'open'", "id > 0")
+    opens = scratch.prepare(wider).plan.opens
+    assert len(opens) > 1
+    assert "need not call it" in opens[0].words
 
 
 def test_many_constants_of_one_shape(scratch: Scratch) -> None:

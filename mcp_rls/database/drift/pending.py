@@ -18,11 +18,10 @@ from mcp_rls.database.drift.finding import Finding, Kind
 from mcp_rls.database.drift.policies import Tree
 from mcp_rls.database.drift.reading import Facts, Look, Recorded, policy_name, trigger_table
 from mcp_rls.diagnostics import Diagnostic, Diagnostics
-from mcp_rls.effect import Effect, Said, limits, of_columns, of_function, of_policy, together
+from mcp_rls.effect import Effect, Said, limits, of_columns, of_function, of_policy, of_presence, together
 from mcp_rls.state import Function, Grant, Noted, Policy, Privilege, State, Switches, Trigger
 
 _MADE = ("policy ", "function ", "trigger ")
-_OF_DROPPED = {"function": Effect.NEITHER, "trigger": Effect.OPENS}
 _APPLY = "`mcp-rls apply` would"
 _REFUSED = "`mcp-rls apply` refuses the file in this database"
 
@@ -129,18 +128,24 @@ def _of_the_database(policies: PolicySet, look: Look, desired: State) -> set[str
 def _object(object_: str, wanted: Noted | None, row: Recorded | None) -> Finding:
     if wanted is None:
         assert row is not None, "an object is wanted or recorded"
-        effect = Effect.OPENS if row.tree.startswith("restrictive ") else Effect.CLOSES
-        effect = effect if object_.startswith("policy ") else _OF_DROPPED[object_.partition(" ")[0]]
-        return Finding(Kind.PENDING, object_, f"{_APPLY} drop it", effect=effect, place=row.place)
-    said = _made(wanted) if row is None else _changed(wanted, row)
-    verb = "make" if row is None else "change"
+        said, verb, at = _dropped(object_, row), "drop", row.place
+    else:
+        said, verb = (_made(wanted), "make") if row is None else (_changed(wanted, row), "change")
+        at = wanted.place
     means = ", ".join(words for _, words in said)
-    return Finding(Kind.PENDING, object_, f"{_APPLY} {verb} it", means=means, effect=together(said), place=wanted.place)
+    return Finding(Kind.PENDING, object_, f"{_APPLY} {verb} it", means=means, effect=together(said), place=at)
+
+
+def _dropped(object_: str, row: Recorded) -> list[Said]:
+    if object_.startswith("function "):
+        return of_presence(row.meaning, there=False)
+    closes = object_.startswith("policy ") and not row.tree.startswith("restrictive ")
+    return [(Effect.CLOSES if closes else Effect.OPENS, "")]
 
 
 def _made(wanted: Noted) -> list[Said]:
     if isinstance(wanted, Function):
-        return []
+        return of_presence(wanted.meaning, there=True)
     if isinstance(wanted, Trigger):
         return [(Effect.CLOSES, ", ".join(words for _, words in of_columns({}, limits(wanted.meaning))))]
     if wanted.permissive:

@@ -18,7 +18,7 @@ _STYLES = {Effect.OPENS: "bold yellow", Effect.CLOSES: "green", Effect.NEITHER: 
 def write(changes: Changes, out: TextIO) -> None:
     """Each operation, its statements below when asked for, what was found changed, and a line that counts them."""
     page = console(out)
-    _show(changes.plan.operations, changes, page)
+    _show(changes.plan.told, changes, page)
     for found in by_hand(changes.plan):
         page.print(_line(found), soft_wrap=True)
     if changes.indexes:
