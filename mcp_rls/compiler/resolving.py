@@ -1,8 +1,9 @@
 """mcp_rls.resolve(acting): what a session's claims say becomes settings of its transaction; and what policies read.
 
 A role's name says as whom the session will act, which counts for who is nobody: in another role that may see something
-else. Of the cases that `mcp_rls.gate` knows only those are set that are open to the token's class; a session that
-passes every ceiling has one setting for all of them.
+else. A name that the file doesn't have is refused: a slip of the pen would show as missing rows at most. Of the cases
+that `mcp_rls.gate` knows only those are set that are open to the token's class; a session that passes every ceiling has
+one setting for all of them.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def resolve(decision: g.Decision, values: dict[str, str]) -> Function:
   v_name text;
   v_entries jsonb;
 begin
+{_known(decision.policies)}
   -- what was resolved before in this transaction
   foreach v_name in array string_to_array(coalesce(current_setting('{SCHEMA}.opened', true), ''), ' ') loop
     v_done := array[{_set(f"'{SCHEMA}.' || v_name", "''")}];
@@ -83,6 +85,17 @@ end
         settings=h.AUTHOR_SETTINGS if decision.raw else "",
         meaning=of_call("the settings that policies read"),
     )
+
+
+def _known(policies: PolicySet) -> str:
+    """Statements that refuse a role which the file doesn't name; a trusted one may meet the call of all requests."""
+    names = dict.fromkeys([*policies.acting, *policies.trusted_roles])
+    listed = sql.literal(f"one of: {', '.join(names)}")
+    message = f"format('{SCHEMA}.resolve: the policy file has no role %s', coalesce(quote_ident(acting), 'null'))"
+    return f"""  if (acting in ({", ".join(map(sql.literal, names))})) is not true then
+    raise invalid_parameter_value using message = {message},
+      hint = {listed};
+  end if;"""
 
 
 def opened(policies: PolicySet) -> Function:

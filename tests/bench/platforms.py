@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.bench.data import LARGEST_AMOUNT, OWNED, REFERENCE, STATUSES, USER, Owned
+from tests.bench.data import LARGEST_AMOUNT, OWNED, OWNER, REFERENCE, STATUSES, USER, Owned
 
 Own = dict[str, str]  # table -> the condition written by hand; '' where a policy does the work
 UNDER_POLICY: Own = dict.fromkeys(OWNED, "")
@@ -61,7 +61,7 @@ class Platform:
         parts += [f"  c{n}: {{match: {{ids: [{client(n)}]}}{consent}}}" for n in _classes(rules)]
         if self.consent:
             parts.append(_CONSENT)
-        parts.append(f"trusted_roles: {{{REFERENCE}: what the ceilings are compared with}}")
+        parts.append(f"trusted_roles: {{{REFERENCE}: what the ceilings are compared with, {OWNER}: owns the tables}}")
         parts.append("tables:")
         for table in OWNED:
             parts += self._table(table, rules)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from mcp_rls.alembic_plugin.wording import in_short, worth_telling
@@ -175,6 +176,37 @@ def test_nothing_outlives_the_transaction(scratch: Scratch) -> None:
     assert ask(scratch, acts()) == []
     assert ask(scratch, claims(helper()), acts()) == []
     assert ask(scratch, claims(helper()), resolves(), acts()) == [1]
+
+
+@pytest.mark.parametrize("name", ["authenticate", "Authenticated", "postgres", "mcp_helper", "", None])
+def test_a_role_that_the_file_does_not_name_is_refused(name: str | None, scratch: Scratch) -> None:
+    """With an error that lists those it names, and nothing resolved; what was resolved before that stays as it was."""
+    scratch.run(NOTES)
+    scratch.install(HEAD + RULES)
+    call = f"mcp_rls.resolve({'null' if name is None else repr(name)})"
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="the policy file has no role") as refused:
+        ask(scratch, claims(helper()), call, acts())
+    assert refused.value.diag.message_hint == "one of: authenticated, anon"
+    with scratch.connection.transaction(force_rollback=True):
+        for before, rows in (([], []), ([resolves()], [(1,)])):
+            scratch.connection.execute(f"select {', '.join([claims(helper()), *before])}".encode())
+            with pytest.raises(psycopg.errors.InvalidParameterValue), scratch.connection.transaction():
+                scratch.connection.execute(f"select {call}".encode())
+            with scratch.connection.transaction(force_rollback=True):
+                scratch.connection.execute(f"select {acts()}".encode())
+                assert scratch.connection.execute("select id from notes").fetchall() == rows
+
+
+def test_each_role_that_the_file_names_resolves(scratch: Scratch) -> None:
+    """A token's, a class's, and one that row security doesn't bind: it meets the call of all requests too."""
+    scratch.run(NOTES)
+    make_roles(scratch.connection, "keeper")
+    roles = "resolved: true\nclass_roles: true\ntrusted_roles: {keeper: it keeps}"
+    scratch.install(
+        HEAD.replace("resolved: true", roles).replace("helper:", "settled:") + RULES.replace("helper", "settled")
+    )
+    for role in ("authenticated", "anon", "mcp_settled", "keeper"):
+        assert ask(scratch, claims(ann()), resolves(role), acts()) == [1, 2]
 
 
 def test_nobody_passes_in_the_role_that_was_resolved_for(scratch: Scratch) -> None:
