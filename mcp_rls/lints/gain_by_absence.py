@@ -20,9 +20,13 @@ it begins with RAISE, in WHEN; a check constraint, of a table or of a domain, mu
 can't be analysed (SQL that a function puts together, another language, a body that does more than give a value) is
 reported as such.
 
+A table in a schema that isn't covered has no ceiling. So there a client of no class counts too, and with `resolved:
+true` a session that hasn't resolved: they see nothing of any covered table, and more of what asks for missing rows.
+
 ## Fix
 
-`clients: read_as_person` for the table that is read, and for those that its own policies read. Or move the read into a
+`clients: read_as_person` for the table that is read, and for those that its own policies read; where the reader isn't
+covered that is not enough, unless its schema is listed under `schemas` too. Or move the read into a
 SECURITY DEFINER function whose owner sees every row, in a schema that clients can't enter. Or write it in a positive
 form: a list of who may in place of one of who may not.
 
@@ -54,6 +58,7 @@ from mcp_rls.lints import ROW_PRIVILEGES, Found, World
 SEVERITY = Severity.ERROR
 REFUSED = True
 _COMMANDS = frozenset({"select", "insert", "update", "delete"})
+_WHOLE = "read_as_person"
 _TOKEN = re.compile(r"\btoken\.\w+")
 
 
@@ -78,61 +83,77 @@ class _Gains:
     def of_policies(self, table: Relation) -> Iterator[Found]:
         """Of the app's own policies."""
         for policy in self._met(table, self._commands(table)):
-            fault = self._policy_fault(policy)
+            past = self._passes(table)
+            fault = self._policy_fault(policy, self.forms(past))
             if fault is not None:
-                yield _found(f"policy {table.name} {policy.name}", fault, table)
+                yield _found(f"policy {table.name} {policy.name}", fault, table, past)
 
-    def _policy_fault(self, policy: Policy) -> Fault | None:
+    def _policy_fault(self, policy: Policy, forms: Forms) -> Fault | None:
         at, texts = Scope(calls=self.world.facts.run(policy.functions)), [t for t in (policy.using, policy.check) if t]
-        faults = [self.forms.text(text, at) for text in texts]
+        faults = [forms.text(text, at) for text in texts]
         trees = [expression(text) for text in texts]
-        return next(filter(None, faults), None) or self.forms.unnamed(at, *trees)
+        return next(filter(None, faults), None) or forms.unnamed(at, *trees)
 
     def of_rules(self, table: Relation) -> Iterator[Found]:
         """Of the SQL in the file's own rules for people."""
         for rule in self._rules(table):
             for condition in _sql(rule) if rule.commands & self._commands(table) else ():
-                fault = self.forms.text(_TOKEN.sub("null", condition.text), Scope())
+                fault = self.forms(False).text(_TOKEN.sub("null", condition.text), Scope())
                 if fault is not None:
                     detail = f"people {' '.join(sorted(rule.commands))}"
-                    yield _found(f"table {table.name}", fault, table, detail, condition)
+                    yield _found(f"table {table.name}", fault, table, False, detail, condition)
 
     def of_triggers(self, table: Relation) -> Iterator[Found]:
         """Of what a client's write sets off, on the table or on one that it is a part of."""
         above = self.world.facts.ancestors(table)
-        commands = self._commands(table).union(*map(self._commands, above))
+        commands, past = self._commands(table).union(*map(self._commands, above)), self._passes(table, *above)
         told = {(trigger.name, trigger.function) for each in above for trigger in each.triggers}  # of a partitioned one
         for trigger in table.triggers:
             function = self.world.facts.functions.get(trigger.function)
             met = trigger.enabled and trigger.events & commands and (trigger.name, trigger.function) not in told
             if function is None or not met:
                 continue
-            fault = self.forms.when(trigger, function) if trigger.definition else None
-            if fault := fault or self.forms.trigger(function):
-                yield _found(f"trigger {table.name}.{trigger.name}", fault, table)
+            forms = self.forms(past)
+            fault = forms.when(trigger, function) if trigger.definition else None
+            if fault := fault or forms.trigger(function):
+                yield _found(f"trigger {table.name}.{trigger.name}", fault, table, past)
 
     def of_checks(self, table: Relation) -> Iterator[Found]:
         """Of what a client's new row must hold to, on the table or on one that it is a part of."""
         above = self.world.facts.ancestors(table)
-        commands = self._commands(table).union(*map(self._commands, above))
+        commands, past = self._commands(table).union(*map(self._commands, above)), self._passes(table, *above)
         told = {(check.name, check.text) for each in above for check in each.checks}
         for check in table.checks if commands & {"insert", "update"} else ():
-            fault = self.forms.check(check) if (check.name, check.text) not in told else None
+            fault = self.forms(past).check(check) if (check.name, check.text) not in told else None
             if fault is not None:
-                yield _found(f"constraint {table.name}.{check.name}", fault, table)
+                yield _found(f"constraint {table.name}.{check.name}", fault, table, past)
+
+    def forms(self, past: bool) -> Forms:
+        """What judges conditions that are met on a table; `past`: also by who sees nothing of any covered one."""
+        return self.past_ceilings if past else self.below_ceilings
+
+    def _passes(self, *met: Relation) -> bool:
+        """Whether a client of no class, or a session that hasn't resolved, gets to one of these: it isn't covered."""
+        return any(t.name.schema not in self.world.schemas and self._commands(t) for t in met)
 
     @cached_property
-    def forms(self) -> Forms:
-        return Forms(Reads(self.world.facts, self.tracer, self._short(), self.world.roles))
-
-    def _short(self) -> frozenset[TableName]:
-        """The tables of which a client sees less than its person: covered and not `read_as_person`, and every other
-        one whose policies read such a table.
-        """
+    def below_ceilings(self) -> Forms:
+        """A client of a class sees less than its person of what is covered and isn't `read_as_person`."""
         assert self.world.policies is not None
-        listed, covered = self.world.policies.tables, {t.name for t in self.world.tables}
-        whole = {name for name, rules in listed.items() if rules.clients == "read_as_person"}
-        short, others = covered - whole, [t for t in self.world.facts.relations.values() if t.is_table]
+        listed = self.world.policies.tables
+        return self._judging({t.name for t in self.world.tables} - {n for n in listed if listed[n].clients == _WHOLE})
+
+    @cached_property
+    def past_ceilings(self) -> Forms:
+        """Others see less of all that is covered."""
+        return self._judging({t.name for t in self.world.tables})
+
+    def _judging(self, short: set[TableName]) -> Forms:
+        return Forms(Reads(self.world.facts, self.tracer, self._short(short), self.world.roles))
+
+    def _short(self, short: set[TableName]) -> frozenset[TableName]:
+        """These tables, and every other one whose policies read one of them."""
+        others = [t for t in self.world.facts.relations.values() if t.is_table]
         while True:
             reads = Reads(self.world.facts, self.tracer, frozenset(short), self.world.roles)
             more = {t.name for t in others if t.name not in short and self._looks(t, reads)}
@@ -185,12 +206,15 @@ def _sql(rule: Rule) -> list[Condition]:
     return [condition for condition in (rule.rows, rule.check) if condition is not None and condition.raw]
 
 
-def _found(subject: str, fault: Fault, table: Relation, detail: str = "", condition: Condition | None = None) -> Found:
+def _found(
+    subject: str, fault: Fault, table: Relation, past: bool, detail: str = "", condition: Condition | None = None
+) -> Found:
     why = f"could admit more to a client than to its person: {fault.words}"
     hints = ["move the read into a SECURITY DEFINER function whose owner sees every row"]
     if fault.table is None:
         why = f"can't be analysed, so it could admit more to a client than to its person: {fault.words}"
     else:
-        hints.insert(0, f"{sql.table(fault.table)}: {{clients: read_as_person}}")
+        whole = f"{sql.table(fault.table)}: {{clients: {_WHOLE}}}"
+        hints.insert(0, f"list {table.name.schema} under `schemas`, and {whole}" if past else whole)
     place = condition.span if condition is not None else None
     return Found(subject, f"{subject} {why}", tuple(hints), table.name, detail, place)

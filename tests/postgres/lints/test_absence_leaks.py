@@ -209,6 +209,8 @@ LEAKS = {name: Leak(policy(condition)) for name, condition in GAINS.items()} | {
         create policy free on app.allowed using ({NOT_BLOCKED.replace("notes.id", "allowed.note")});
         create policy people on notes for select using (exists (select from app.allowed a where a.note = notes.id))""",
         found="policy app.allowed free",
+        fix="alter policy free on app.allowed using (app.free(note));" + PAST.format("is_blocked(integer)"),
+        fixed=FILE,
     ),
     "a covered table, read as the person, whose policy reads one that isn't": Leak(
         """create table marks (note integer); insert into marks values (1); alter table marks enable row level security;
@@ -256,6 +258,56 @@ def test_what_leaks_is_found_and_mended(leak: Leak, app: Scratch, tmp_path: Path
     assert gained(app, leak) == set()
     assert checked(app, leak.fixed, tmp_path) == []
     assert leak.asked(app, helper()) == leak.asked(app, ann()), "and it isn't shut out either"
+
+
+LATER = f"""
+create table app.allowed (note integer); insert into app.allowed values (1), (2), (7);
+alter table app.allowed enable row level security; grant select on app.allowed to authenticated;
+create policy free on app.allowed using ({NOT_BLOCKED.replace("notes.id", "allowed.note")});
+"""
+COVERED = (
+    READ_AS_PERSON.replace("schemas: [public]", "schemas: [public, app]") + "  app.allowed: {clients: read_as_person}\n"
+)
+
+
+@pytest.mark.parametrize("resolved", [False, True], ids=["", "resolved"])
+@pytest.mark.parametrize(
+    "fix",
+    [f"alter policy free on app.allowed using (app.free(note)); {PAST.format('is_blocked(integer)')}", ""],
+    ids=["past row security", "covered"],
+)
+def test_who_sees_nothing_that_is_covered_gains_elsewhere(
+    fix: str, resolved: bool, app: Scratch, tmp_path: Path
+) -> None:
+    """Though its clients read a table as their person: a client of no class, and a session that hasn't resolved."""
+    file, fixed = (
+        f"{text}resolved: {str(resolved).lower()}\n" for text in (READ_AS_PERSON, READ_AS_PERSON if fix else COVERED)
+    )
+
+    def allowed(claims: Claims) -> Answer:
+        return app.ask(claims, "select note from app.allowed order by note")
+
+    def unresolved() -> Answer:
+        app.resolved = False
+        answer = allowed(ann())
+        app.resolved = resolved
+        return answer
+
+    stranger = {"sub": ANN, "client_id": "stranger"}
+    app.run(LATER)
+    assert checked(app, file, tmp_path) == ["policy app.allowed free"]
+    with pytest.raises(Invalid, match=r"list app under `schemas`, and public\.blocks: \{clients: read_as_person\}"):
+        app.prepare(file)
+    app.install(file, ACCEPT)
+    assert [allowed(ann()), allowed(helper()), allowed(stranger)] == [[2, 7], [2, 7], [1, 2, 7]]
+    assert unresolved() == ([1, 2, 7] if resolved else [2, 7])
+    app.run(fix)
+    app.install(fixed)
+    assert checked(app, fixed, tmp_path) == []
+    assert [allowed(ann()), allowed(helper())] == [[2, 7], [2, 7]]
+    shut_out = [2, 7] if fix else []
+    assert allowed(stranger) == shut_out
+    assert unresolved() == (shut_out if resolved else [2, 7])
 
 
 @pytest.mark.parametrize("condition", POSITIVE.values(), ids=POSITIVE)

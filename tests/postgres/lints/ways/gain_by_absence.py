@@ -86,6 +86,15 @@ WAYS = [
         details=("it reads app.hidden",),
     ),
     Ways(
+        name="of what is read as the person, in a table that isn't covered",
+        file=_FILE,
+        near_miss=_TABLES + "create policy free on app.hidden using (exists (select from lists l where l.id = note));",
+        bad="create policy free_too on app.hidden using (not exists (select from lists l where l.id = note))",
+        fix="drop policy free_too on app.hidden",
+        found=("policy app.hidden free_too",),
+        details=("it reads public.lists", "list app under `schemas`, and public.lists: {clients: read_as_person}"),
+    ),
+    Ways(
         name="in a trigger",
         file=_FILE + "  public.log: {clients: [{who: helper, allow: [select, insert]}]}\n",
         # it refuses by what is missing, writes only, or is set off by nothing that a client may do
