@@ -8,6 +8,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import MigrateOperation, OpContainer
 
+from mcp_rls.alembic_plugin.template import require_imports
 from mcp_rls.alembic_plugin.text import IMPORTS, alone, code, function, guard, needs_function
 from mcp_rls.alembic_plugin.wording import in_words
 from mcp_rls.operation import Operation, Plan
@@ -62,6 +63,8 @@ class Bound(OpContainer):
 def _render_change(context: AutogenContext, operation: PolicyChange) -> list[str]:
     if not operation.way:
         return []
+    if context.migration_context.script is not None:
+        require_imports(context.migration_context.script)
     guarded = operation.guarded and operation.downwards
     if needs_function(operation.way):
         context.imports.add(function(op=_op(context)))

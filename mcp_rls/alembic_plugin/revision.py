@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import create_engine, pool
 
+from mcp_rls.alembic_plugin.template import require_imports
 from mcp_rls.alembic_plugin.text import body, preamble
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.operation import Plan
@@ -46,6 +47,7 @@ def write_revision(config_file: Path, message: str, up: Plan, down: Plan, *, dat
     """
     config = Config(str(config_file), cmd_opts=Namespace(quiet=True))
     scripts = ScriptDirectory.from_config(config)
+    require_imports(scripts)
     _require_one(scripts, head)
     _require_head(scripts, database)
     script = scripts.generate_revision(

@@ -425,6 +425,27 @@ def test_several_heads_want_one_to_be_named(scratch, revisions, tmp_path):
     assert sorted(scratch.run("select version_num from alembic_version")) == [("0002",), ("0003",)]
 
 
+@pytest.mark.parametrize("instead", ["", "# imports", "## ${what} imports"])
+def test_a_template_without_imports_is_refused(instead, scratch, revisions, tmp_path):
+    """Before anything is written, with the line that it lacks; with that line the revision runs."""
+    revisions.up(scratch.url)
+    template = revisions.ini.parent / "script.py.mako"
+    before, after = re.split(r"^\$\{.*imports.*\n", template.read_text(), flags=re.MULTILINE)
+    op, line = "from alembic import op\n", '${imports if imports else ""}'
+    template.write_text(f"{before}{op}{instead}\n{after}")
+    (file := tmp_path / "policies.yaml").write_text(FILE)
+    arguments = ["revision", str(file), "-m", "rules", "--database", scratch.url, "--config", str(revisions.ini)]
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 2
+    assert f"{template}: a revision of policies needs" in refused.stderr
+    assert line in refused.stderr
+    assert len(list((revisions.ini.parent / "versions").glob("*.py"))) == 1
+    template.write_text(f"{before}{op}{line}\n{after}")
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    revisions.up(scratch.url)
+    assert scratch.left(FILE) == []
+
+
 @both_ways
 def test_settings_are_put_back(scratch, revisions, older):
     """A revision of the app's own that runs after ours in the same transaction finds search_path as it was."""

@@ -202,6 +202,22 @@ def test_errors_of_the_policies_are_all_told(project):
         project.check()
 
 
+def test_a_template_without_imports_is_refused(project, scratch):
+    """Where policies change; nothing is written then."""
+    template = project.directory / "migrations" / "script.py.mako"
+    shipped = template.read_text()
+    template.write_text(shipped.replace('${imports if imports else ""}', ""))
+    project.write(policies=FIRST.replace("'open'", "'closed'"))
+    before = sorted(template.parent.rglob("*.py"))
+    with pytest.raises(CommandError, match=r"script\.py\.mako: a revision of policies needs a place for its imports"):
+        project.revision("without")
+    assert sorted(template.parent.rglob("*.py")) == before
+    template.write_text(shipped)
+    project.revision("with")
+    project.up()
+    assert scratch.left(FIRST.replace("'open'", "'closed'")) == []
+
+
 def test_one_database_has_one_policy_file(project):
     """Two of them are named, and nothing is compared; one, in whichever of several MetaData, is."""
     project.edit_env("target_metadata = with_policies(", "target_metadata = [sa.MetaData(), with_policies(")
