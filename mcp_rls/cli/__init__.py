@@ -55,7 +55,7 @@ def main() -> None:
     """Row-level security in PostgreSQL for the clients of an MCP server.
 
     One policy file says what each client may do. It is checked, compiled to row security policies, migrated, and
-    proven by tests that act as real tokens.
+    proven by tests that act as real tokens. FILE is policies.yaml in the current folder, unless it is named.
 
     Exit status: 0 everything held, 1 it ran and the answer is no, 2 it could not answer.
     """

@@ -95,7 +95,15 @@ def _missing(module: str) -> str | None:
 
 
 def policy_file(command: _F) -> _F:
-    return click.argument("file", type=click.Path(path_type=Path))(command)
+    """FILE, which is policies.yaml in the current folder where nothing else is said."""
+    return click.argument("file", required=False, type=click.Path(path_type=Path), callback=_or_here)(command)
+
+
+def _or_here(ctx: click.Context, _: click.Parameter, file: Path | None) -> Path:
+    here = Path("policies.yaml")
+    if file is None and not here.is_file():
+        raise click.UsageError(f"which policy file? name it: there is no {here} here", ctx)
+    return file or here
 
 
 def output_format(subject: report.Subject) -> Callable[[_F], _F]:

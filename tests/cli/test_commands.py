@@ -108,6 +108,18 @@ def test_a_misspelt_template_gets_the_nearest_name(tmp_path: Path):
     assert 'did you mean "help-desk"?' in result.stderr
 
 
+@pytest.mark.parametrize("command", ["check", "compile"])
+def test_the_policy_file_of_the_folder_is_taken(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where none is named; with none there, the message says what was looked for, and where."""
+    monkeypatch.chdir(tmp_path)
+    missing = run(command)
+    assert missing.exit_code == 2
+    assert "which policy file? name it: there is no policies.yaml here" in missing.stderr
+    Path("policies.yaml").write_text(SMALL)
+    assert run(command).output == run(command, "policies.yaml").output
+    assert run(command).exit_code == 0
+
+
 # --- check
 
 

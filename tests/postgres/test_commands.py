@@ -265,6 +265,16 @@ def test_the_cases_of_the_help_desk_hold(server: Server, monkeypatch: pytest.Mon
     assert run("test", POLICIES, "--format", "github").stdout.startswith("::notice")
 
 
+def test_the_files_of_the_folder_are_taken(server: Server, project: Path, monkeypatch: pytest.MonkeyPatch):
+    """policies.yaml, and cases.yaml beside it, where neither is named."""
+    monkeypatch.setenv("MCP_RLS_DATABASE_URL", server.url)
+    monkeypatch.chdir(project)
+    for more in ((), ("policies.yaml",), ("policies.yaml", "cases.yaml")):
+        assert re.search(r"^✓ cases\.yaml: \d+ of \d+ cases held", run("test", *more).stdout, re.MULTILINE)
+    (project / "cases.yaml").rename(project / "others.yaml")
+    assert "cases.yaml" in run("test", code=2).stderr
+
+
 def test_a_case_that_does_not_hold_exits_1(database: str, tmp_path: Path):
     """With what was seen and the rule's line; on a terminal the token's cell is marked."""
     run("apply", POLICIES, "--database", database)
