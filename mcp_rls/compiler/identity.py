@@ -8,15 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mcp_rls.catalog import TableName
+from mcp_rls.compiler.fields import CLAIM_TYPE_ALIASES
 from mcp_rls.compiler.model import CLAIM_TYPES, Claim, ClaimPath, Condition, Consent, Direct, Identity
-from mcp_rls.compiler.schema import (
-    CLAIM_NAME,
-    CLAIM_TYPE_ALIASES,
-    ClaimEntry,
-    ClientEntry,
-    DirectEntry,
-    IdentityEntry,
-)
+from mcp_rls.compiler.schema import CLAIM_NAME, ClaimEntry, ClientEntry, DirectEntry, IdentityEntry
 from mcp_rls.compiler.shape import Draft, shown
 from mcp_rls.diagnostics import Span
 from mcp_rls.node import Key

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from mcp_rls.compiler.schema import PolicyFile, Raw
+from mcp_rls.compiler.fields import Raw
+from mcp_rls.compiler.schema import PolicyFile
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
 from mcp_rls.document import Document
 from mcp_rls.node import Key

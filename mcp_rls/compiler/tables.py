@@ -8,9 +8,10 @@ from typing import Literal
 
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.columns import columns
+from mcp_rls.compiler.fields import CLAIM_TYPE_ALIASES
 from mcp_rls.compiler.identity import condition, table_name, user_writable
 from mcp_rls.compiler.model import NamedSet, Rule, TableRules
-from mcp_rls.compiler.schema import CLAIM_TYPE_ALIASES, SET_NAME, ClientRule, PeopleRule, TableEntry
+from mcp_rls.compiler.schema import SET_NAME, ClientRule, PeopleRule, TableEntry
 from mcp_rls.compiler.shape import Draft, shown
 from mcp_rls.node import Key
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
-from mcp_rls.compiler.schema import Raw, Text, expected
+from mcp_rls.compiler.fields import Raw, Text, expected
 from mcp_rls.compiler.shape import Shaped, shaped
 from mcp_rls.database.server import ServerError, normalised, url_parts
 from mcp_rls.diagnostics import Diagnostics, Span, nearest
