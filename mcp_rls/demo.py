@@ -27,7 +27,8 @@ from mcp_rls.state import policy_name
 
 if TYPE_CHECKING:
     from mcp_rls.compiler.model import PolicySet
-    from mcp_rls.database.apply import Connection, Prepared
+    from mcp_rls.database.apply import Prepared
+    from mcp_rls.database.waiting import Connection
     from mcp_rls.diagnostics import Diagnostics
     from mcp_rls.harness.verdict import SuiteResult
 

@@ -24,8 +24,9 @@ from mcp_rls.alembic_plugin.changes import Changes, leaves
 from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies
-from mcp_rls.database.apply import Refused, prepare, state_for
+from mcp_rls.database.apply import prepare, state_for
 from mcp_rls.database.introspect import read_catalog
+from mcp_rls.database.waiting import Refused
 from mcp_rls.diagnostics import Diagnostics
 from mcp_rls.plan import shut
 from mcp_rls.state import PREFIX, Policy, State

@@ -56,9 +56,10 @@ def plan(
     Only reads. Exit 1 if anything is pending, 0 if nothing is. Indexes that the file's rules look up by and that aren't
     there are shown in any case, and pending only with --create-indexes.
     """
-    from mcp_rls.database.apply import patiently, prepare
+    from mcp_rls.database.apply import prepare
     from mcp_rls.database.fleet import planning
     from mcp_rls.database.indexes import missing
+    from mcp_rls.database.waiting import patiently
 
     policies = load(file)
     if fleet is not None:
@@ -104,8 +105,9 @@ def apply(
     What was changed by hand, and stays, is told first ("found changed by hand") and then counts as meant for `drift`.
     An index that can't be made (exit 2) leaves the policies as they were applied.
     """
-    from mcp_rls.database.apply import Refused, patiently, prepare
+    from mcp_rls.database.apply import prepare
     from mcp_rls.database.fleet import applying
+    from mcp_rls.database.waiting import Refused, patiently
 
     if fleet is not None:
         _for_one(create_indexes)
@@ -141,7 +143,8 @@ def _for_one(asked: bool) -> None:
 
 
 def _carry_out(place: Place, policies: PolicySet, prepared: Prepared, per_table: bool, locks: Any) -> None:
-    from mcp_rls.database.apply import apply_by_table, apply_plan, patiently, take_note
+    from mcp_rls.database.apply import apply_by_table, apply_plan, take_note
+    from mcp_rls.database.waiting import patiently
 
     if not prepared.plan:
         noted = partial(take_note, place.connection, policies)
@@ -201,7 +204,8 @@ def revision(file: Path, message: str, target: Target, config: Path, head: str) 
     `alembic upgrade head` carries it out; a downgrade that opens needs `-x mcp_rls_open=yes`.
     """
     from mcp_rls import alembic_plugin
-    from mcp_rls.database.apply import patiently, prepare
+    from mcp_rls.database.apply import prepare
+    from mcp_rls.database.waiting import patiently
 
     _require_database(target)
     if not config.is_file():

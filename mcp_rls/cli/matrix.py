@@ -79,7 +79,8 @@ def _opened(policies: PolicySet, target: Target, file: Path) -> Iterator[tuple[C
 
 def _tell_pending(connection: Connection, policies: PolicySet) -> None:
     """Says when the database doesn't hold what FILE compiles to: what is found may be about that."""
-    from mcp_rls.database.apply import Refused, pending
+    from mcp_rls.database.apply import pending
+    from mcp_rls.database.waiting import Refused
     from mcp_rls.diagnostics import Invalid
 
     try:

@@ -17,8 +17,8 @@ from mcp_rls import report
 
 if TYPE_CHECKING:
     from mcp_rls.compiler.model import PolicySet
-    from mcp_rls.database.apply import Connection
     from mcp_rls.database.server import Server
+    from mcp_rls.database.waiting import Connection
     from mcp_rls.diagnostics import Diagnostics
     from mcp_rls.harness.suite import Suite
 
@@ -28,7 +28,7 @@ DATABASE_VARIABLE = "MCP_RLS_DATABASE_URL"
 UNREADABLE = frozenset({"file-unreadable", "file-too-large"})
 _EXPLAINED = (  # exceptions whose message is all that there is to say, with their modules
     *("mcp_rls.harness.session", "CannotTest"),
-    *("mcp_rls.database.apply", "Refused"),
+    *("mcp_rls.database.waiting", "Refused"),
     *("mcp_rls.database.drift", "Unanswerable"),
 )
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
-
-import psycopg
 
 from mcp_rls import sql
 from mcp_rls.catalog import Catalog, TableName
@@ -20,36 +15,29 @@ from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
 from mcp_rls.database.drift import unnoted
-from mcp_rls.database.drift.reading import LOCKED, rows
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.reads import reads
 from mcp_rls.database.typecheck import typecheck
+from mcp_rls.database.waiting import (
+    Connection,
+    Moved,
+    Progress,
+    Refused,
+    again,
+    alone,
+    lock,
+    patiently,
+    refusals,
+)
 from mcp_rls.diagnostics import Diagnostics, Invalid
 from mcp_rls.inspection.read import read_facts
 from mcp_rls.lints import World, refused, run
-from mcp_rls.operation import EXCLUSIVE, Operation, Plan
+from mcp_rls.operation import Operation, Plan
 from mcp_rls.plan import operations, plan
 from mcp_rls.state import SCHEMA, State
 from mcp_rls.ways import by_table, with_tables
 
-Connection = psycopg.Connection[Any]
-Progress = Callable[[str], None]
-Found = TypeVar("Found")
-READING = 10.0  # seconds in which what another session has locked is read again and again, where nobody says longer
 _PROMISED = ("before", "after", "by_hand")  # what a plan says of the database it was made for
-_PAUSES = (0.1, 2.0)  # seconds between two tries: the first, doubled each time, and the longest
-
-
-class Refused(Exception):
-    """The plan was not carried out and nothing was changed; the message says why."""
-
-
-class Locked(Refused):
-    """A lock was not to be had in time; another try may get it."""
-
-
-class Moved(Refused):
-    """The database is no longer what the plan was made for; a new plan may do."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +102,8 @@ def install(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
 
     Raises Invalid for errors in the policies, Refused when the database stands against it.
     """
-    with _refusals(conn), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
-        _alone(conn)
+    with refusals(conn), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
+        alone(conn)
         prepared = prepare(conn, policies, accept)
         _execute(conn, prepared.plan)
         _verify(conn, prepared)
@@ -139,15 +127,15 @@ def apply_plan(
     """
 
     def attempt() -> None:
-        with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
-            _alone(conn)
+        with refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
+            alone(conn)
             prepared = prepare(conn, policies)
             if any(getattr(prepared.plan, part) != getattr(expected, part) for part in _PROMISED):
                 raise Moved("the database changed since this plan was made; plan again")
             _carry_out(conn, expected, lock_timeout, progress)
             _verify(conn, prepared)
 
-    _patiently(attempt, patience, waiting)
+    again(attempt, patience, waiting)
 
 
 def apply_by_table(
@@ -185,12 +173,12 @@ def _step_by_step(
     steps = [(about, step) for about, step in ways if step]
 
     def attempt(step: Plan) -> None:
-        with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
+        with refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
             _carry_out(conn, step, lock_timeout)
 
     for number, (about, step) in enumerate(steps):
         try:
-            _patiently(partial(attempt, step), patience, waiting)
+            again(partial(attempt, step), patience, waiting)
         except Refused as refused:
             raise Refused(f"{about}: {refused}; {number} of {len(steps)} steps were done before, and stay") from refused
         if progress is not None:
@@ -217,10 +205,10 @@ def _to_ourselves(conn: Connection, lock_timeout: str, patience: float, waiting:
     """Keeps other applies away for several transactions: between two of them one would meet a state of neither end."""
 
     def take() -> None:
-        with _refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
-            _alone(conn, "pg_advisory_lock")
+        with refusals(conn), conn.transaction(), _settings(conn, lock_timeout):
+            alone(conn, "pg_advisory_lock")
 
-    _patiently(take, patience, waiting)
+    again(take, patience, waiting)
     try:
         yield
     finally:
@@ -234,120 +222,20 @@ def take_note(conn: Connection, policies: PolicySet) -> list[str]:
     query = f"""select coalesce(s.object, m.object)
         from ({SEEN_OF}) s full join (select * from {SCHEMA}.manifest where source = 'seen') m on m.object = s.object
         where s.facts is distinct from m.facts order by 1"""
-    with _refusals(conn), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
-        _alone(conn)
+    with refusals(conn), conn.transaction(), _settings(conn, LOCK_TIMEOUT):
+        alone(conn)
         changed = [row[0] for row in conn.execute(query.encode(), arguments)]
         if changed:
             conn.execute(sql.note(policies.schemas, policies.acting).encode())
     return changed
 
 
-def patiently(
-    conn: Connection, look: Callable[[], Found], patience: float = READING, waiting: Progress | None = None
-) -> Found:
-    """What `look` gives, that reads only: tried again while another session has locked what it reads.
-
-    Raises Locked, which names those tables, when `patience` seconds are over.
-    """
-
-    def attempt() -> Found:
-        try:
-            return look()
-        except psycopg.errors.LockNotAvailable as error:
-            raise Locked(_in_the_way(conn)) from error
-
-    return _patiently(attempt, patience, waiting)
-
-
-def _patiently(attempt: Callable[[], Found], patience: float, waiting: Progress | None) -> Found:
-    """What it gives, once the locks are had: tried for `patience` seconds, with longer and longer, uneven pauses."""
-    until, pause = time.monotonic() + patience, _PAUSES[0]
-    while True:
-        try:
-            return attempt()
-        except Locked as locked:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise Locked(f"{locked}, in {patience:g} s of trying; nothing was changed") from locked
-            if waiting is not None:
-                waiting(f"{locked}; trying again")
-        # uneven, so that several who wait for each other don't meet again
-        time.sleep(min(left, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - no secret
-        pause = min(2 * pause, _PAUSES[1])
-
-
-def _lock_timeout(conn: Connection) -> float:
-    """The transaction's lock_timeout in seconds, as PostgreSQL read it; 0 for no limit."""
-    query = "select setting::float8 / 1000 from pg_settings where name = 'lock_timeout'"
-    found = conn.execute(query).fetchone()
-    return float(found[0]) if found else 0.0
-
-
 def _carry_out(
     conn: Connection, plan_: Plan, lock_timeout: str, progress: Callable[[Operation], None] | None = None
 ) -> None:
-    """Takes every lock first, by name, so that nothing is done in vain; then the statements.
-
-    All locks together are waited for no longer than `lock_timeout`: whoever reads the first table waits for the last.
-    """
-    patience = _lock_timeout(conn)
-    until = time.monotonic() + patience
-    for name in plan_.locked:
-        left = max(1, int((until - time.monotonic()) * 1000)) if patience else 0
-        conn.execute("select set_config('lock_timeout', %s, true)", (str(left),))
-        try:
-            conn.execute(f"lock table {sql.table(name)} in access exclusive mode".encode())
-        except psycopg.errors.LockNotAvailable as error:
-            raise Locked(f"{name} is in use: its lock was not to be had within {lock_timeout}") from error
-    conn.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
+    """Takes every lock first, by name, so that nothing is done in vain; then the statements."""
+    lock(conn, plan_.locked, lock_timeout)
     _execute(conn, plan_, progress)
-
-
-def _alone(conn: Connection, lock: str = "pg_advisory_xact_lock") -> None:
-    """Waits for another apply to end, as long as for any lock."""
-    try:
-        conn.execute(f"select {lock}(hashtext('mcp_rls.apply'))".encode())
-    except psycopg.errors.LockNotAvailable as error:
-        raise Locked("another apply is at work here: its lock was not to be had") from error
-
-
-@contextmanager
-def _refusals(conn: Connection) -> Iterator[None]:
-    """PostgreSQL's errors in its own words, as a refusal: the transaction is rolled back."""
-    try:
-        yield
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-        raise Locked(_in_the_way(conn)) from error
-    except psycopg.errors.DuplicateSchema as error:
-        raise Refused("there is a schema mcp_rls without a manifest: it isn't ours, and was left alone") from error
-    except psycopg.Error as error:
-        if error.sqlstate is None:  # not the server's word: the connection is gone
-            raise
-        if _collided(error):
-            raise Locked(f"another session changed the same at that moment: {error.diag.message_primary}") from error
-        # which objects depend on one that goes is the detail; the hint of that is CASCADE, which nobody should follow
-        more = "; ".join((error.diag.message_detail or error.diag.message_hint or "").splitlines())
-        said = f"{error.diag.message_primary}{f' ({more})' if more else ''}"
-        raise Refused(f"PostgreSQL refused, and nothing was changed: {said}") from error
-
-
-def _in_the_way(conn: Connection) -> str:
-    """Why a lock was not to be had, as far as it can be told: tables that another session lets nobody read."""
-    held = rows(conn, LOCKED)
-    if not held:
-        return "a lock was not to be had"
-    tables, pids = (sorted({getattr(row, key) for row in held}) for key in ("name", "pid"))
-    whose = f"{EXCLUSIVE}, pid {', '.join(map(str, pids))} in pg_stat_activity"
-    return f"a lock was not to be had: another session has locked {', '.join(tables)} ({whose})"
-
-
-def _collided(error: psycopg.Error) -> bool:
-    """Whether another session was first at the same row of a catalog: the databases of a server share its roles."""
-    if isinstance(error, psycopg.errors.UniqueViolation):
-        return error.diag.schema_name == "pg_catalog"
-    if isinstance(error, psycopg.errors.UndefinedObject):  # a role was there and is dropped, in whatever language
-        return error.diag.source_function == "shdepLockAndCheckObject"
-    return isinstance(error, psycopg.errors.InternalError_)  # "tuple concurrently updated" has no code of its own
 
 
 @contextmanager

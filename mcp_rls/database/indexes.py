@@ -20,7 +20,7 @@ from mcp_rls.catalog import FEW, TableName
 from mcp_rls.compiler.ledger import LOCK_TIMEOUT
 from mcp_rls.compiler.resolve import ResolvedPolicies, place
 from mcp_rls.compiler.searches import unserved
-from mcp_rls.database.apply import Refused
+from mcp_rls.database.waiting import Refused
 from mcp_rls.effect import Effect
 from mcp_rls.operation import Operation
 from mcp_rls.state import digest

@@ -12,9 +12,10 @@ from pathlib import Path
 import psycopg
 
 from mcp_rls.compiler.model import PolicySet
-from mcp_rls.database.apply import Refused, install, pending
+from mcp_rls.database.apply import install, pending
 from mcp_rls.database.introspect import read_catalog
 from mcp_rls.database.server import Server
+from mcp_rls.database.waiting import Refused
 from mcp_rls.harness.check import covered_tables
 from mcp_rls.harness.run import Progress, run_suite
 from mcp_rls.harness.session import CannotTest, Connection, one_line

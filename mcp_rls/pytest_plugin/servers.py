@@ -37,8 +37,8 @@ def gathered(config: pytest.Config) -> list[Coverage]:
 
 def foreseen() -> tuple[type[Exception], ...]:
     """Problems whose message is all that a person needs."""
-    from mcp_rls.database.apply import Refused
     from mcp_rls.database.server import ServerError
+    from mcp_rls.database.waiting import Refused
     from mcp_rls.diagnostics import Invalid
     from mcp_rls.harness.session import CannotTest
 

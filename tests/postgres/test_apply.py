@@ -17,7 +17,7 @@ import pytest
 from mcp_rls.alembic_plugin import way_back
 from mcp_rls.catalog import TableName
 from mcp_rls.database import apply
-from mcp_rls.database.apply import Refused
+from mcp_rls.database.waiting import Refused
 from mcp_rls.diagnostics import Invalid
 from mcp_rls.operation import Plan
 from mcp_rls.plan import plan

@@ -10,6 +10,7 @@ import pytest
 from mcp_rls.catalog import TableName
 from mcp_rls.database import apply
 from mcp_rls.database.reads import reads
+from mcp_rls.database.waiting import Refused
 from tests.postgres.scratch import HEAD, Scratch, helper, policies
 
 pytestmark = pytest.mark.postgres
@@ -140,7 +141,7 @@ def test_who_is_recognised_and_what_reads_by_it_take_one_transaction(scratch: Sc
     scratch.install(before)
     assert scratch.sees(helper(scope="n:w"), "public.papers") == []
     after = HEAD + SCOPES % ("", "rows: id > 2")
-    with pytest.raises(apply.Refused, match="takes one transaction"):
+    with pytest.raises(Refused, match="takes one transaction"):
         by_table(scratch, after)
     assert scratch.left(before) == []
     scratch.install(after)

@@ -16,9 +16,10 @@ import pytest
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.policy import read_policies
 from mcp_rls.compiler.resolve import resolve
-from mcp_rls.database.apply import Refused, apply_plan
+from mcp_rls.database.apply import apply_plan
 from mcp_rls.database.drift import Kind, drift
 from mcp_rls.database.server import Server
+from mcp_rls.database.waiting import Refused
 from mcp_rls.diagnostics import Diagnostic, Diagnostics, Invalid
 from mcp_rls.state import State
 from mcp_rls.ways import script

@@ -21,6 +21,7 @@ from mcp_rls.catalog import TableName
 from mcp_rls.database import apply
 from mcp_rls.database.introspect import read_state
 from mcp_rls.database.server import Server
+from mcp_rls.database.waiting import Locked
 from mcp_rls.state import State
 from tests.postgres.forks import Child, Forks, forks
 from tests.postgres.scratch import ANN, HEAD, Scratch, helper, policies, scratch_on
@@ -378,7 +379,7 @@ def test_another_file_between_two_tables(stage, children):
         child = children.start(*stage.command("third", "--per-table"))
         wait_until(lambda: stage.waits_for("public.t4"))
         wanted = apply.prepare(connection, more).plan
-        with pytest.raises(apply.Locked):
+        with pytest.raises(Locked):
             apply.apply_plan(connection, more, wanted, lock_timeout="50ms", patience=0.3)
     ended_well(child)
     assert stage.scratch.left(wider.read_text(encoding="utf-8")) == []

@@ -21,12 +21,13 @@ from click.testing import CliRunner
 
 from mcp_rls.cli import main
 from mcp_rls.cli.options import problem_of
-from mcp_rls.database.apply import Connection, apply_plan, prepare
+from mcp_rls.database.apply import apply_plan, prepare
 from mcp_rls.database.drift import drift
 from mcp_rls.database.embedded import embedded
 from mcp_rls.database.fleet import FleetRun, Outcome, Standing, Stop, Work, applying, run
 from mcp_rls.database.introspect import read_state
 from mcp_rls.database.server import Server
+from mcp_rls.database.waiting import Connection
 from mcp_rls.state import State
 from tests.postgres.scratch import HEAD, NOTES, ROLES, make_roles, policies
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from mcp_rls.cli import main
 from mcp_rls.database import apply
 from mcp_rls.database.fleet import applying
+from mcp_rls.database.waiting import Moved
 from tests.postgres.scratch import HEAD, NOTES, Scratch, helper, policies
 
 pytestmark = pytest.mark.postgres
@@ -118,7 +119,7 @@ def test_what_came_after_the_plan_is_not_noted_unsaid(scratch: Scratch, change: 
     carry = partial(apply.apply_plan, scratch.connection, policies(FILE % 2))
     wanted = scratch.prepare(FILE % 2).plan
     scratch.run(change)
-    with pytest.raises(apply.Moved):
+    with pytest.raises(Moved):
         carry(wanted)
     assert scratch.sees(helper()) == [1]
     carry(scratch.prepare(FILE % 2).plan)

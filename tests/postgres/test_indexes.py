@@ -14,8 +14,9 @@ from mcp_rls.catalog import TableName
 from mcp_rls.cli import main
 from mcp_rls.compiler.policy import load_policies
 from mcp_rls.database import indexes
-from mcp_rls.database.apply import Refused, prepare
+from mcp_rls.database.apply import prepare
 from mcp_rls.database.indexes import Failed, Index, create, missing
+from mcp_rls.database.waiting import Refused
 from mcp_rls.resources import bundled
 from tests.postgres.scratch import Scratch, ann, policies
 

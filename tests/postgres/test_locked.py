@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from mcp_rls.cli import main
 from mcp_rls.database import apply
 from mcp_rls.database.fleet import applying, planning
+from mcp_rls.database.waiting import Locked, Progress, patiently
 from tests.postgres.scratch import HEAD, NOTES, Scratch, helper, policies
 
 pytestmark = pytest.mark.postgres
@@ -39,22 +40,22 @@ def applied(scratch: Scratch) -> Scratch:
     return scratch
 
 
-def looked(scratch: Scratch, patience: float, waiting: apply.Progress) -> object:
+def looked(scratch: Scratch, patience: float, waiting: Progress) -> object:
     conn = scratch.connection
-    return apply.patiently(conn, lambda: apply.prepare(conn, policies(FILE % 2)), patience, waiting)
+    return patiently(conn, lambda: apply.prepare(conn, policies(FILE % 2)), patience, waiting)
 
 
-def by_table(scratch: Scratch, patience: float, waiting: apply.Progress) -> object:
+def by_table(scratch: Scratch, patience: float, waiting: Progress) -> object:
     limits: Any = {"lock_timeout": "20ms", "patience": patience, "waiting": waiting}
     return apply.apply_by_table(scratch.connection, policies(FILE % 2), **limits)
 
 
-def in_a_fleet(scratch: Scratch, patience: float, waiting: apply.Progress) -> object:
+def in_a_fleet(scratch: Scratch, patience: float, waiting: Progress) -> object:
     work = applying(policies(FILE % 2), lock_timeout="20ms", patience=patience)
     return work(scratch.connection, waiting)
 
 
-def planned_in_a_fleet(scratch: Scratch, patience: float, waiting: apply.Progress) -> object:
+def planned_in_a_fleet(scratch: Scratch, patience: float, waiting: Progress) -> object:
     return planning(policies(FILE % 2))(scratch.connection, waiting)
 
 
@@ -82,7 +83,7 @@ def test_what_stays_locked_is_named(applied: Scratch, way: Callable[..., object]
     """When the patience is over, with nothing changed."""
     with (
         locked(applied),
-        pytest.raises(apply.Locked, match=r"public\.notes .* in 0\.1 s of trying; nothing was changed"),
+        pytest.raises(Locked, match=r"public\.notes .* in 0\.1 s of trying; nothing was changed"),
     ):
         way(applied, 0.1, lambda _: None)
     assert applied.sees(helper()) == [1]
@@ -94,7 +95,7 @@ def test_another_apply_is_named(applied: Scratch):
     carry = partial(apply.apply_plan, applied.connection, policies(FILE % 2), wanted, lock_timeout="20ms", patience=0)
     with psycopg.connect(applied.url) as other:
         other.execute("select pg_advisory_xact_lock(hashtext('mcp_rls.apply'))")
-        with pytest.raises(apply.Locked, match="another apply is at work here"):
+        with pytest.raises(Locked, match="another apply is at work here"):
             carry()
     carry()
     assert applied.sees(helper()) == [2]

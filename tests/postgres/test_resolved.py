@@ -15,8 +15,9 @@ import pytest
 
 from mcp_rls.alembic_plugin.wording import in_short, worth_telling
 from mcp_rls.compiler.policy import load_policies, read_policies
-from mcp_rls.database.apply import Refused, install
+from mcp_rls.database.apply import install
 from mcp_rls.database.drift import Kind, drift
+from mcp_rls.database.waiting import Refused
 from mcp_rls.effect import Effect
 from mcp_rls.harness.hostile import run_hostile
 from mcp_rls.harness.matrix.result import Verdict

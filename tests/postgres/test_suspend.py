@@ -16,7 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, pool
 
 from mcp_rls.alembic_plugin import sqlalchemy_url
-from mcp_rls.database.apply import Refused
+from mcp_rls.database.waiting import Refused
 from tests.postgres.scratch import ANN, BOB, HEAD, NOTES, Scratch, ann, document, helper, make_roles
 
 pytestmark = pytest.mark.postgres

@@ -18,12 +18,12 @@ from functools import partial
 
 import psycopg
 
-from mcp_rls.database.apply import Connection, Locked, Moved, Progress
 from mcp_rls.database.drift import Unanswerable
 from mcp_rls.database.fleet.file import PARALLEL, RETRIES
 from mcp_rls.database.fleet.outcome import Command, FleetRun, Outcome, Result, Standing
 from mcp_rls.database.fleet.work import Work
 from mcp_rls.database.server import ServerError, connect
+from mcp_rls.database.waiting import Connection, Locked, Moved, Progress
 from mcp_rls.diagnostics import Invalid
 from mcp_rls.operation import Operation
 

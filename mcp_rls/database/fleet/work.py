@@ -7,9 +7,10 @@ from typing import Any
 
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.database import drift as drifts
-from mcp_rls.database.apply import Connection, Progress, apply_by_table, apply_plan, patiently, prepare, take_note
+from mcp_rls.database.apply import apply_by_table, apply_plan, prepare, take_note
 from mcp_rls.database.drift import Kind
 from mcp_rls.database.fleet.outcome import Outcome, Standing
+from mcp_rls.database.waiting import Connection, Progress, patiently
 
 Work = Callable[[Connection, Progress], Outcome]  # it is told of waits, and ends them by raising
 

@@ -22,6 +22,7 @@ from mcp_rls.compiler.resolve import ResolvedPolicies
 from mcp_rls.database import apply
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.reads import reads
+from mcp_rls.database.waiting import Refused
 from mcp_rls.operation import Plan
 from mcp_rls.plan import plan
 from mcp_rls.state import State
@@ -221,7 +222,7 @@ class Run:
         if self.case.accept or self.case.after is None:
             return  # `apply_by_table` has no word for either
         if self.case.whole:
-            with pytest.raises(apply.Refused, match="takes one transaction"):
+            with pytest.raises(Refused, match="takes one transaction"):
                 self._by_table(self.case.after, looking, self.ends)
             self.assert_back(self.start)
             return
@@ -235,7 +236,7 @@ class Run:
     def _back_by_table(self, looking: Looker) -> Found:
         """By the file of the start where that leads there and can be done table by table, else by the plan back."""
         if self.case.before is not None and self._is_way_back():
-            with suppress(apply.Refused):
+            with suppress(Refused):
                 return self._by_table(self.case.before, looking, (self.ends[1], self.ends[0]))
         self._carry_out(self.down)
         return []
