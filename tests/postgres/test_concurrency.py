@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
@@ -267,10 +268,11 @@ def test_killed_at_any_moment(stage, children, record_property):
     Operations are told of as they are done, within the transaction, and after the last of all the outcome.
     """
     at, to, ends = "first", "second", []
-    moments = [(0, 0.0), (0, 0.03), *((lines, 0.0) for lines in (1, 8, 16, 24, 32))]
-    for lines, more in (*moments, (32, 0.01), (32, 0.02), (32, 0.03), (33, 0.0)):
+    moments = [(0.0, 0.0), (0.0, 0.03), *((part, 0.0) for part in (0.01, 0.25, 0.5, 0.75, 1.0))]
+    for part, more in (*moments, (1.0, 0.01), (1.0, 0.02), (1.0, 0.03), (1.01, 0.0)):
+        steps = len(stage.scratch.prepare(ENDS[to]).plan.operations)
         child = children.start(*stage.command(to))
-        kill_after(child, lines, more)
+        kill_after(child, math.ceil(part * steps), more)
         ends.append(stage.assert_at(at, to) == to)
         ended_well(children.start(*stage.command(to)))
         stage.assert_at(to)
