@@ -45,13 +45,19 @@ SCANS = ("index", "bitmap", "seq")
 TURNS = range(7)  # after how many calls the function turns; planning makes some of them
 
 
-def leaks(scratch: Scratch, claims: dict[str, str], *statements: str, test: str = "owner = flip()") -> set[str]:
+def leaks(
+    scratch: Scratch,
+    claims: dict[str, str],
+    *statements: str,
+    test: str = "owner = flip()",
+    role: str = "authenticated",
+) -> set[str]:
     """The statements by which Ann's session reached a row of Bob's, whenever the function turned and on any path."""
     found = set()
     for name, scan, turn in itertools.product(statements or STATEMENTS, SCANS, TURNS):
         settings = [("attack.calls", "0"), ("attack.turn", turn), *((f"enable_{s}scan", s == scan) for s in SCANS)]
         state = "select " + ", ".join(f"set_config('{key}', '{value}', true)" for key, value in settings)
-        answer = scratch.ask(claims, state, STATEMENTS[name].format(test))
+        answer = scratch.ask(claims, state, STATEMENTS[name].format(test), role=role)
         # an UPDATE may be stopped by the check of its new row
         assert isinstance(answer, list) or (name == "update" and str(answer).startswith("42501 new row")), answer
         if isinstance(answer, list) and BOB in map(str, answer):
@@ -117,10 +123,10 @@ sets: {me: {type: uuid, query: "select token.person"}}
 """
 
 
-def install_people(scratch: Scratch, rules: tuple[str, ...], clients: str = "") -> None:
+def install_people(scratch: Scratch, rules: tuple[str, ...], clients: str = "", way: str = "") -> None:
     people = "".join(f'      - {{allow: [select, delete], rows: "{rule}"}}\n' for rule in rules)
     people += f'      - {{allow: update, rows: "{rules[0]}", check: "id is not null"}}\n'
-    scratch.install(HEAD + EXTRA + f"tables:\n  public.notes:\n    people:\n{people}{clients}")
+    scratch.install(HEAD + way + EXTRA + f"tables:\n  public.notes:\n    people:\n{people}{clients}")
 
 
 @pytest.mark.parametrize("rules", OWN.values(), ids=OWN)
@@ -133,14 +139,17 @@ def test_people_rules_hold(rules, scratch):
     assert leaks(scratch, claims, "select", "delete") == set()
 
 
+@pytest.mark.parametrize("way", ["", "resolved: true\n", "class_roles: true\n", "class_roles: true\nresolved: true\n"])
 @pytest.mark.parametrize("rule", ["owner = token.person", "not (owner <> token.person)", "owner in (token.person)"])
-def test_people_rules_hold_in_every_statement_and_version(rule, each_scratch):
+def test_people_rules_hold_in_every_statement_way_and_version(rule, way, each_scratch):
     """SELECT, FOR UPDATE, UPDATE and DELETE, through a client that may do all that its person may, too."""
     each_scratch.run(SCHEMA)
-    install_people(each_scratch, (rule,), "    clients: [{who: helper, allow: [select, update, delete]}]\n")
-    for claims in ({**ann(), "org": 0}, {**helper(), "org": 0}):
-        assert len(each_scratch.sees(claims)) == 10
-        assert leaks(each_scratch, claims) == set()
+    install_people(each_scratch, (rule,), "    clients: [{who: helper, allow: [select, update, delete]}]\n", way)
+    client = "mcp_helper" if "class_roles" in way else "authenticated"
+    each_scratch.run(f"grant execute on function flip(), turn() to {client}")
+    for claims, role in (({**ann(), "org": 0}, "authenticated"), ({**helper(), "org": 0}, client)):
+        assert len(each_scratch.sees(claims, role=role)) == 10
+        assert leaks(each_scratch, claims, role=role) == set()
 
 
 @pytest.mark.parametrize("rule", ["owner = token.person", "owner = token.person or 1 = 2"])
