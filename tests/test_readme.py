@@ -19,6 +19,19 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+OWNER_ROWS = """
+mcp_rls: 1
+platform: postgres
+schemas: [public]
+identity: {direct: no_client}
+roles: [authenticated]
+classes: {assistant: {match: {ids: [assistant]}}}
+scopes: {"notes:read": {text: Read}}
+tables:
+  public.notes:
+    people: [{allow: select, rows: "owner_id = token.person"}]
+    clients: [{who: assistant, allow: select, scope: "notes:read"}]
+"""
 CLASS_ROLES = """
 mcp_rls: 1
 platform: postgres
@@ -43,11 +56,12 @@ def test_yaml_examples_are_the_help_desks_own():
 
 def test_the_sql_examples_are_what_is_emitted(tmp_path: Path):
     """To the character."""
-    shared, own, *_ = blocks("sql")
+    shared, repeated, own, *_ = blocks("sql")
     assert shared.strip() in CliRunner().invoke(main, ["compile", str(HELP_DESK / "policies.yaml")]).stdout
     notes = tmp_path / "policies.yaml"
-    notes.write_text(CLASS_ROLES, encoding="utf-8")
-    assert own.strip() in CliRunner().invoke(main, ["compile", str(notes)]).stdout
+    for example, text in ((repeated, OWNER_ROWS), (own, CLASS_ROLES)):
+        notes.write_text(text, encoding="utf-8")
+        assert example.strip() in CliRunner().invoke(main, ["compile", str(notes)]).stdout
 
 
 def test_the_message_is_one_that_a_failing_run_gives():

@@ -135,10 +135,10 @@ def _by_set(c: Choices, names: Names, rows: Expr | None) -> Expr | None:
 
 def _one_check(rules: list[Rule]) -> tuple[Rule, ...]:
     """The rules, less the updates that would give a class a second check."""
-    checks: dict[str, Expr | None] = {}
+    checks: dict[str, tuple[bool, Expr | None]] = {}
     kept = []
     for rule in rules:
-        check = rule.check or rule.rows
+        check = rule.raw, rule.check or rule.rows  # the same as SQL is another to who can't read it
         if "update" in rule.commands and any(checks.get(name, check) != check for name in rule.who):
             commands = tuple(command for command in rule.commands if command != "update")
             if commands:
