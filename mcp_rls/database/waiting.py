@@ -21,6 +21,7 @@ from mcp_rls.operation import EXCLUSIVE
 Connection = psycopg.Connection[Any]
 Progress = Callable[[str], None]
 Found = TypeVar("Found")
+_WENT = "cache lookup failed"
 READING = 10.0  # seconds in which what another session has locked is read again and again, where nobody says longer
 _PAUSES = (0.1, 2.0)  # seconds between two tries: the first, doubled each time, and the longest
 
@@ -40,7 +41,7 @@ class Moved(Refused):
 def patiently(
     conn: Connection, look: Callable[[], Found], patience: float = READING, waiting: Progress | None = None
 ) -> Found:
-    """What `look` gives, that reads only: tried again while another session has locked what it reads.
+    """What `look` gives, that reads only: tried again while another session has locked, or changes, what it reads.
 
     Raises Locked, which names those tables, when `patience` seconds are over.
     """
@@ -50,6 +51,11 @@ def patiently(
             return look()
         except psycopg.errors.LockNotAvailable as error:
             raise Locked(_in_the_way(conn)) from error
+        except psycopg.errors.InternalError_ as error:
+            # what prints an object looks it up anew, and another session may have dropped it since it was found
+            if _WENT in str(error):
+                raise Locked(f"another session is changing what is read: {error.diag.message_primary}") from error
+            raise
 
     return again(attempt, patience, waiting)
 
