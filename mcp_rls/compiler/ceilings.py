@@ -121,8 +121,6 @@ def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, g
     if ceiling.ungated and class_roles.says_it_all(resolved.policies, ceiling.class_name):
         condition = ceiling.cases[0][at]
         bare = (people.checked if new else people.using)(resolved, table, condition) or "false"
-        if people.asks_again(resolved, table, ceiling.command):
-            return bare  # a value of the token that still counts, which who hasn't resolved has not
         return gate.without_cases(bare, wrapped=not table.self_reading)
     return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate, direct=False)
 

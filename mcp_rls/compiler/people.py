@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from mcp_rls.compiler import claims, meaning
 from mcp_rls.compiler import expression as e
-from mcp_rls.compiler.carried import held
 from mcp_rls.compiler.model import COMMANDS, Command
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedRule, ResolvedTable
 from mcp_rls.state import Policy, policy_name
@@ -57,32 +56,7 @@ def using(
         return None
     indexed = _indexed(resolved, table)
     parts = [part if part == anchor else e.harden(part, indexed) for part in _parts(expr)]
-    if _by_role(resolved):
-        parts = [_still(part) for part in parts]
     return checked(resolved, table, e.conjunction(tuple(parts)), few=False)
-
-
-def _by_role(resolved: ResolvedPolicies) -> bool:
-    """Whether a class's role may say all there is to its ceiling; that sessions resolve is then for people's to ask."""
-    return resolved.policies.resolved and bool(resolved.policies.class_roles)
-
-
-def _still(expr: e.Expr) -> e.Expr:
-    """The same, but what is asked once more is asked of values that still count."""
-    if isinstance(expr, e.Surely):
-        return e.mapped(expr, lambda plain: e.mapped(plain, _held))
-    return e.mapped(expr, _still)
-
-
-def _held(expr: e.Expr) -> e.Expr:
-    return e.Keyword(f"(select {held(claims.setting_name(expr.name))})") if isinstance(expr, e.Token) else expr
-
-
-def asks_again(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> bool:
-    """Whether the policy for people asks of every row for a value of the token that still counts."""
-    indexed = _indexed(resolved, table)
-    served = (indexed is None or e.columns(tie) <= indexed for tie in ties(table, command))
-    return _by_role(resolved) and not table.self_reading and any(served)
 
 
 def _indexed(resolved: ResolvedPolicies, table: ResolvedTable) -> frozenset[str] | None:

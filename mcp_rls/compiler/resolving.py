@@ -115,16 +115,14 @@ def opened(policies: PolicySet) -> Function:
 
 def held(policies: PolicySet, name: str, type_: str) -> Function:
     """mcp_rls.held_<name>(setting): the token's value while what was resolved counts, and where a case is open by that
-    setting or the session passes every ceiling; else NULL. In files with class roles it takes none: there a ceiling
-    itself asks for the case.
+    setting or the session passes every ceiling; else NULL.
     """
     found = value(name, type_)
     tests = ["current_setting(setting, true) <> ''", f"{setting('open')} <> ''"]
     tests += [f"{setting('nobody')} = current_user"] * bool(policies.anonymous)
-    body = _while_the_same(CLAIMS, f"return {found};" if policies.class_roles else _first((t, found) for t in tests))
-    parameter, argument = ("", "") if policies.class_roles else ("setting text", "text")
+    body = _while_the_same(CLAIMS, _first((test, found) for test in tests))
     meaning = of_value(f"{name} as it was resolved")
-    return _reader(held_name(name), parameter, type_, body, argument, policies, meaning)
+    return _reader(held_name(name), "setting text", type_, body, "text", policies, meaning)
 
 
 def _first(arms: Iterable[tuple[str, str]]) -> str:

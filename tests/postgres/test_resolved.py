@@ -135,6 +135,35 @@ def test_other_claims_close_what_a_class_role_may(scratch: Scratch) -> None:
     assert ask(scratch, claims(bob), role) == []
 
 
+def test_a_policy_for_a_role_that_inherits_a_class_role_opens_nothing_alone(scratch: Scratch) -> None:
+    """Rows that the app's own policy adds there are for who has resolved, as all others are."""
+    make_roles(scratch.connection, "heir")
+    scratch.run(NOTES + "create index on notes (owner); alter table notes enable row level security")
+    scratch.run("create policy wide on notes to heir using (true)")
+    head = HEAD.replace("resolved: true", "resolved: true\nclass_roles: true").replace("helper:", "inherited:")
+    text = f"{head}tables: {{public.notes: {{people: [{OWN}], clients: [{{who: inherited, allow: [select, update, delete]}}]}}}}"
+    scratch.install(text)
+    scratch.run("grant mcp_inherited to heir")
+    scratch.install(text)
+    for query in ("select id from notes order by id", "delete from notes returning id"):
+        assert ask(scratch, claims(helper()), resolves("mcp_inherited"), acts("heir"), query=query) == [1, 2, 3]
+        assert ask(scratch, claims(helper()), acts("heir"), query=query) == []
+
+
+def test_a_table_that_reads_itself_takes_rows_of_who_resolved(scratch: Scratch) -> None:
+    """With class roles people's policy asks for values that still count, without a sub-select in such a table."""
+    scratch.run(NOTES + "create index on notes (owner)")
+    scratch.run("create policy quota on notes as restrictive for insert with check ((select count(*) from notes) < 99)")
+    head = HEAD.replace("resolved: true", "resolved: true\nclass_roles: true").replace("helper:", "settled:")
+    scratch.install(
+        f"{head}tables: {{public.notes: {{people: [{OWN}], clients: [{{who: settled, allow: [select, insert]}}]}}}}",
+        accept=frozenset({"gain-by-absence"}),
+    )
+    insert = f"insert into notes values (9, '{ANN}', 'open') returning id"
+    for given, role in ((ann(), "authenticated"), (helper(), "mcp_settled")):
+        assert ask(scratch, claims(given), resolves(role), acts(role), query=insert) == [9]
+
+
 MORE_THAN_NAMES = (  # what people may see, what the class may: each says more where the token says nothing
     ("true", "owner is distinct from token.person"),
     ("true", "not (id in hidden)"),
