@@ -79,7 +79,9 @@ class Gate:
 
     def held(self, rules: GateRules, name: str) -> str:
         """SQL for that value of the token where `opened` is not NULL, else NULL."""
-        return held(name, self._setting(rules) if self.policies.resolved else _asked(rules))
+        # a name has the collation "C", which a function's text would have from it, and clash with a column's own
+        asked = self._setting(rules) if self.policies.resolved else _asked(rules, 'current_user collate "default"')
+        return held(name, asked)
 
     def without_cases(self, condition: str, *, wrapped: bool) -> str:
         """The condition of a ceiling that asks for no case: with `resolved`, for who has resolved alone.
@@ -104,9 +106,9 @@ class Gate:
         return sql.literal(f"{SCHEMA}.{name}")
 
 
-def _asked(rules: GateRules) -> str:
+def _asked(rules: GateRules, acting: str = "current_user") -> str:
     """What `gate` is asked."""
-    return f"current_user, {sql.literal(h.json_text(rules))}::jsonb"
+    return f"{acting}, {sql.literal(h.json_text(rules))}::jsonb"
 
 
 # Whether claims were resolved and are the same by now.

@@ -39,7 +39,8 @@ class BindingPolicy:
 
 # What a ceiling says that repeats people's equality, as PostgreSQL prints it: of a value that only who is let in has.
 _CONSTANT = r"(?:'(?:[^']|'')*'|NULL)"
-_VALUE = rf"\( SELECT mcp_rls\.held_\w+\((?:CURRENT_USER, )?{_CONSTANT}::\w+\) AS held_\w+\)"
+_ACTING = r'(?:\(CURRENT_USER COLLATE "default"\), )?'
+_VALUE = rf"\( SELECT mcp_rls\.held_\w+\({_ACTING}{_CONSTANT}::\w+\) AS held_\w+\)"
 _COLUMN = r'(?:\w+|"(?:[^"]|"")+")'
 _HELD = re.compile(
     rf"\(NULLIF\(\((?:{_COLUMN} = (?P<value>{_VALUE})|(?P<other>{_VALUE}) = {_COLUMN})\), false\) IS NOT NULL\)"

@@ -357,7 +357,8 @@ tables:
 
 _ASKED = r"\(current_user, '\{.*\}'::jsonb\)"
 SOME = re.compile(rf"\(\(select nullif\(mcp_rls\.gate{_ASKED}, 0\)\) is not null\)")
-_HELD = rf"\(select mcp_rls\.held_\w+{_ASKED}\)"
+_BY = _ASKED.replace("current_user", 'current_user collate "default"')
+_HELD = rf"\(select mcp_rls\.held_\w+{_BY}\)"
 HELD = re.compile(rf"\(nullif\(\((\w+ = {_HELD}|{_HELD} = \w+)\), false\) is not null\)")
 
 

@@ -177,6 +177,22 @@ def test_other_claims_hold_too(rule, scratch):
     assert leaks(scratch, claims, "select", "delete", test="flip_org() = org") == set()
 
 
+@pytest.mark.parametrize("way", ["", "resolved: true\n", "class_roles: true\n", "class_roles: true\nresolved: true\n"])
+@pytest.mark.parametrize("collation", ["C", "POSIX", "default"])
+def test_text_is_compared_as_its_column_says(collation, way, each_scratch):
+    """What a ceiling repeats takes the column's collation, not that of the role's name, which it is asked with."""
+    each_scratch.run(f'{SCHEMA} alter table notes alter status type text collate "{collation}"')
+    rule = "{allow: [select, update, delete], rows: status = token.status}"
+    each_scratch.install(
+        f"{HEAD}{way}claims: {{status: {{claim: status, type: text}}}}\n"
+        f"tables: {{public.notes: {{people: [{rule}], clients: [{{who: helper, allow: [select, update, delete]}}]}}}}"
+    )
+    client = "mcp_helper" if "class_roles" in way else "authenticated"
+    for claims, role in ((ann(), "authenticated"), (helper(), client)):
+        assert len(each_scratch.sees({**claims, "status": "open"}, role=role)) == 20
+        assert each_scratch.sees({**claims, "status": "closed"}, role=role) == []
+
+
 @pytest.mark.parametrize("rule", ["owner = token.person", "owner in (token.person)", "not (owner <> token.person)"])
 def test_a_table_that_reads_itself_holds(rule, scratch):
     """There the token's value stands bare in the policy, without a sub-select."""
