@@ -28,12 +28,8 @@ def setting(name: str) -> str:
     return f"current_setting({sql.literal(f'{SCHEMA}.{name}')}, true)"
 
 
-def held(name: str, arguments: str = "") -> str:
-    """SQL for what the session holds as that value of its token: where it is let in, if `arguments` say by what."""
-    return f"{SCHEMA}.{sql.ident(held_name(name))}({arguments})"
-
-
 def held_name(name: str) -> str:
+    """Of the function that gives that value of the token to who is let in."""
     return f"held_{name}"
 
 
@@ -81,7 +77,7 @@ class Gate:
         """SQL for that value of the token where `opened` is not NULL, else NULL."""
         # a name has the collation "C", which a function's text would have from it, and clash with a column's own
         asked = self._setting(rules) if self.policies.resolved else _asked(rules, 'current_user collate "default"')
-        return held(name, asked)
+        return f"{SCHEMA}.{sql.ident(held_name(name))}({asked})"
 
     def without_cases(self, condition: str, *, wrapped: bool) -> str:
         """The condition of a ceiling that asks for no case: with `resolved`, for who has resolved alone.
@@ -90,7 +86,7 @@ class Gate:
         """
         if not self.policies.resolved:
             return condition
-        same = f"case when {STILL_COUNTS} then true end"
+        same = f"case when nullif({setting('claims')}, '') = {CLAIMS} then true end"
         return f"{there(same, wrapped=wrapped)} and ({condition})"
 
     def _setting(self, rules: GateRules) -> str:
@@ -109,7 +105,3 @@ class Gate:
 def _asked(rules: GateRules, acting: str = "current_user") -> str:
     """What `gate` is asked."""
     return f"{acting}, {sql.literal(h.json_text(rules))}::jsonb"
-
-
-# Whether claims were resolved and are the same by now.
-STILL_COUNTS = f"nullif({setting('claims')}, '') = {CLAIMS}"

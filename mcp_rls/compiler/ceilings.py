@@ -25,33 +25,34 @@ CaseOf = Callable[[list[ResolvedRule], list[ResolvedRule]], Case | None]
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What a table's ceiling on one command says: for all clients, or in a class role for its class alone."""
+    """What a table's ceiling on one command says: for all clients, or in a class role for its class alone.
+
+    `anchor`: the equality of people's rules that it repeats, with a value that only who is let in has; None, if it
+    can't. A sub-select costs about a fifth of a point look-up, so one asks both what the gate says and what hardening
+    wants asked again (`expression.harden`); the plain equality stays in people's own policy, for an index, and to be
+    asked first of each row where there is none.
+    """
 
     command: Command
     rules: GateRules
     cases: list[Case]
     class_name: str = ""
-
-    @property
-    def asks_nothing(self) -> bool:
-        """Whether nothing is left to be asked of each row, in any case."""
-        return all(part == e.TRUE for case in self.cases for part in case)
+    anchor: e.Expr | None = None
 
     @property
     def ungated(self) -> bool:
         """Whether no scope is asked for: a class role then says it all, if nothing else decides about its life."""
         return self.rules == {self.class_name: [[1]]}
 
-    def anchor(self, resolved: ResolvedPolicies, table: ResolvedTable) -> e.Expr | None:
-        """The equality of people's rules that it repeats, with a value that only who is let in has; None, if it can't.
 
-        A sub-select costs about a fifth of a point look-up, so one asks both what the gate says and what hardening
-        wants asked again (`expression.harden`); the plain equality stays in people's own policy, for an index, and to
-        be asked first of each row where there is none.
-        """
-        if self.class_name or table.self_reading or not self.asks_nothing:
-            return None
-        return None if _others_admit(resolved, table, self.command) else next(people.ties(table, self.command), None)
+def _for_all(resolved: ResolvedPolicies, table: ResolvedTable, command: Command, gate: Gate) -> Ceiling:
+    """The ceiling on all clients; where it asks nothing of the row, people's rules may give it an anchor."""
+    rules, cases = _cases(resolved, table, command, resolved.policies.classes, gate)
+    asks = any(part != e.TRUE for case in cases for part in case)
+    anchor = None if asks or table.self_reading else next(people.ties(table, command), None)
+    if anchor is not None and _others_admit(resolved, table, command):
+        anchor = None
+    return Ceiling(command, rules, cases, anchor=anchor)
 
 
 def _others_admit(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> bool:
@@ -70,7 +71,7 @@ def ceilings_of(resolved: ResolvedPolicies, table: ResolvedTable, gate: Gate) ->
     if not table.clients:
         return []
     if not policies.class_roles:
-        return [Ceiling(c, *_cases(resolved, table, c, policies.classes, gate)) for c in COMMANDS]
+        return [_for_all(resolved, table, c, gate) for c in COMMANDS]
     named = [name for name in policies.classes if class_roles.touches(table, name)]
     # a command without a rule has its ceiling too: PUBLIC may hold a privilege that no class role was granted
     return [Ceiling(c, *_cases(resolved, table, c, [name], gate), name) for name in named for c in COMMANDS]
@@ -96,7 +97,7 @@ def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling
     name = policy_name(f"{table.table.name} {command}" + (f" by {of}" if of else ""))
     old = _limit(resolved, table, ceiling, gate, new=False)
     new = _limit(resolved, table, ceiling, gate, new=True) if command in ("insert", "update") else None
-    decided = ceiling.anchor(resolved, table) is not None or ceiling.cases
+    decided = ceiling.anchor is not None or ceiling.cases
     if command == "update" and decided and all(case[-1] == e.TRUE for case in ceiling.cases):
         new = "true"  # USING has said of the old row who may; asked again, the gate would say the same
     names = [of] if of else list(policies.classes)
@@ -111,9 +112,8 @@ def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling
 def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, gate: Gate, *, new: bool) -> str:
     """The ceiling's expression over the old row, or the new one."""
     at = -1 if new else 0  # a case of one part says the same of both
-    anchor = None if new else ceiling.anchor(resolved, table)
-    if anchor is not None:
-        return _anchored(anchor, ceiling.rules, gate)
+    if ceiling.anchor is not None and not new:
+        return _anchored(ceiling.anchor, ceiling.rules, gate)
     if not ceiling.class_name:
         return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate)
     if not ceiling.rules:

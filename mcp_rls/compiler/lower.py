@@ -160,7 +160,7 @@ def as_before(table: TableName, noted_at: str = "") -> Policy:
 
 
 def _people(resolved: ResolvedPolicies, table: ResolvedTable, limits: list[ceilings.Ceiling]) -> Iterator[Policy]:
-    anchors = {c.command: anchor for c in limits if (anchor := c.anchor(resolved, table)) is not None}
+    anchors = {c.command: c.anchor for c in limits if c.anchor is not None}
     classes: dict[Command, list[str]] = {}
     for c in limits:
         if c.class_name and c.rules:
