@@ -6,15 +6,19 @@ A meaning is what compiler/meaning.py wrote down. What isn't proved to close cou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
-Rule = dict[str, Any]  # {"scopes": [...], "rows": [...], "new": [...]}: all scopes held, all conditions met
+# {"scopes": [...], "rows": [...], "new": [...]}: all scopes held, all conditions met; "holds": what who has these holds
+Rule = dict[str, Any]
 Condition = str | list[str]  # text, or an operand and the constants that it may be
 Limit = dict[str, Any] | None  # {"columns": [...], "excluded": false}; None: any column
 Said = tuple["Effect", str]
+Implied = Mapping[str, Collection[str]]  # a scope to all that it stands for, itself among it
 _NOTHING: Rule = {"scopes": [], "rows": [], "new": []}
+_ITSELF: Implied = MappingProxyType({})
 
 
 class Effect(Enum):
@@ -45,11 +49,23 @@ def who_may(meaning: str) -> list[str]:
     return list(json.loads(meaning)["may"]) if meaning else []
 
 
-def of_policy(command: str, before: str, after: str) -> list[Said]:
-    """What changes for each class of clients, or for people, from one policy's meaning to another's."""
+def implied(meanings: Iterable[str]) -> Implied:
+    """What each scope stands for, by the function among these that recognises sessions; nothing where none does."""
+    gates = (json.loads(meaning) for meaning in meanings if meaning)
+    return next((gate["scopes"] for gate in gates if "classes" in gate), _ITSELF)
+
+
+def of_policy(
+    command: str, before: str, after: str, scopes: Implied = _ITSELF, follow: Collection[str] = ()
+) -> list[Said]:
+    """What changes for each class of clients, or for people, from one policy's meaning to another's.
+
+    `scopes`: what they stand for in the end; that this changes itself is the function's to tell. `follow`: the commands
+    of people's own rules that by PostgreSQL's rules reach only what this policy shows, when a WHERE names the rows.
+    """
     if not before or not after:
         return UNKNOWN
-    old, new = _policy(before), _policy(after)
+    old, new = _policy(before, scopes), _policy(after, scopes)
     if old["values"] != new["values"]:
         return [(Effect.OPENS, "what the token's claims are read from has changed")]
     said = [
@@ -57,36 +73,46 @@ def of_policy(command: str, before: str, after: str) -> list[Said]:
         for who in dict.fromkeys([*old["may"], *new["may"]])
         for change in _for_one(who, command, old["may"].get(who), new["may"].get(who))
     ]
+    if said and follow:
+        effect, words = said[-1]
+        said[-1] = effect, f"{words}; what they may {' and '.join(follow)} by a WHERE follows"
     return said or THE_SAME
 
 
-def _policy(meaning: str) -> dict[str, Any]:
-    """What a policy's meaning says, with what is left out where it is empty."""
+def _policy(meaning: str, scopes: Implied) -> dict[str, Any]:
+    """What a policy's meaning says, with what is left out where it is empty, and what each rule's scopes stand for."""
     said = json.loads(meaning)
     may = {
-        who: {of: [_NOTHING | rule for rule in rules.get(of, [])] for of in ("rules", "sees")}
+        who: {of: [_whole(rule, scopes) for rule in rules.get(of, [])] for of in ("rules", "sees")}
         for who, rules in said["may"].items()
     }
     return {"may": may, "values": said.get("values", {})}
 
 
+def _whole(rule: Rule, scopes: Implied) -> Rule:
+    whole = _NOTHING | rule
+    return whole | {"holds": {held for scope in whole["scopes"] for held in (scope, *scopes.get(scope, ()))}}
+
+
 def _for_one(who: str, command: str, old: Any, new: Any) -> Iterator[Said]:
     if old is None:
-        yield Effect.OPENS, f"{who} may {command} {_described(new['rules'])}"
+        yield Effect.OPENS, f"{who} may {command} {_described(new)}"
     elif new is None:
         yield Effect.CLOSES, f"{who} may no longer {command}"
     else:
-        yield from _changed(who, command, old["rules"], new["rules"])
-        seen = list(_changed(who, "select", old["sees"], new["sees"]))
+        yield from _changed(who, command, old, new)
+        seen = list(_changed(who, "select", {"rules": old["sees"]}, {"rules": new["sees"]}))
         if seen:
             yield together(seen), f"what {_named(who)} may {command} follows what it may select"
 
 
-def _changed(who: str, command: str, old: list[Rule], new: list[Rule]) -> Iterator[Said]:
-    if _within(new, old) and _within(old, new):
+def _changed(who: str, command: str, before: Any, after: Any) -> Iterator[Said]:
+    old, new = before["rules"], after["rules"]
+    narrower, wider = _within(new, old), _within(old, new)
+    if narrower and wider:
         return
-    effect = Effect.CLOSES if _within(new, old) else Effect.OPENS
-    if len(old) == len(new) == 1 and old[0]["scopes"] == new[0]["scopes"]:
+    if len(old) == len(new) == 1:
+        yield from _scopes_changed(who, command, old[0], new[0])
         for part in ("rows", "new"):
             was, is_ = old[0][part], new[0][part]
             if part == "new" and (was, is_) == (old[0]["rows"], new[0]["rows"]):
@@ -94,7 +120,18 @@ def _changed(who: str, command: str, old: list[Rule], new: list[Rule]) -> Iterat
             what = command if part == "rows" or command == "insert" else f"{command} to rows"
             yield from _conditions_changed(who, what, was, is_)
     else:
-        yield effect, f"{who} may {command} {_described(new)}; before: {_described(old)}"
+        effect = Effect.CLOSES if narrower else Effect.OPENS
+        yield effect, f"{who} may {command} {_described(after)}; before: {_described(before)}"
+
+
+def _scopes_changed(who: str, command: str, old: Rule, new: Rule) -> Iterator[Said]:
+    if old["scopes"] != new["scopes"]:
+        effect = Effect.CLOSES if set(old["scopes"]) <= new["holds"] else Effect.OPENS
+        yield effect, f"{_has(who, 'need')} {_scopes(new)} to {command}; before: {_scopes(old)}"
+
+
+def _scopes(rule: Rule) -> str:
+    return f"the scope {' '.join(rule['scopes'])}" if rule["scopes"] else "no scope"
 
 
 def _conditions_changed(who: str, what: str, old: list[Condition], new: list[Condition]) -> Iterator[Said]:
@@ -104,9 +141,12 @@ def _conditions_changed(who: str, what: str, old: list[Condition], new: list[Con
         yield Effect.OPENS, f"{who} may {what} where {_all(new)}; before: where {_all(old)}"
         return
     for condition in more:
-        yield Effect.CLOSES, f"{_has(who, 'lose')} {what} {_apart(condition, old, 'unless')}"
+        apart = _apart(condition, old)
+        verb, rows = ("lose", apart) if apart else ("keep", f"where {_text(condition)}")
+        yield Effect.CLOSES, f"{_has(who, verb)} {what} {rows}"
     for condition in less:
-        yield Effect.OPENS, f"{_has(who, 'gain')} {what} {_apart(condition, new, 'whether or not')}"
+        rows = _apart(condition, new) or f"no longer only where {_text(condition)}"
+        yield Effect.OPENS, f"{_has(who, 'gain')} {what} {rows}"
 
 
 def _named(who: str) -> str:
@@ -118,13 +158,13 @@ def _has(who: str, verb: str) -> str:
     return f"{_named(who)} {verb}{'' if who == 'people' else 's'}"
 
 
-def _apart(condition: Condition, others: list[Condition], otherwise: str) -> str:
+def _apart(condition: Condition, others: list[Condition]) -> str:
     """Which rows `condition` keeps away that the others don't: the values that only they list, if it's about a list."""
     if isinstance(condition, list):
         for other in others:
             if isinstance(other, list) and other[0] == condition[0]:
                 return f"where {_text([other[0], *(v for v in other[1:] if v not in condition[1:])])}"
-    return f"{otherwise} {_text(condition)}"
+    return ""
 
 
 def _all(conditions: list[Condition]) -> str:
@@ -137,7 +177,7 @@ def _within(some: list[Rule], others: list[Rule]) -> bool:
 
 
 def _asks_for(rule: Rule, all_of: Rule) -> bool:
-    scopes = set(all_of["scopes"]) <= set(rule["scopes"])
+    scopes = set(all_of["scopes"]) <= rule["holds"]
     return scopes and all(any(_implies(r, a) for r in rule[p]) for p in ("rows", "new") for a in all_of[p])
 
 
@@ -154,15 +194,16 @@ def _text(condition: Condition) -> str:
     return f"{operand} = {values[0]}" if len(values) == 1 else f"{operand} in ({', '.join(values)})"
 
 
-def _described(rules: list[Rule]) -> str:
+def _described(may: Any) -> str:
+    """The rows that these rules are for; with SELECT rules beside them, of those that these show."""
     each = []
-    for rule in rules:
+    for rule in may["rules"]:
         old, new = _all(rule["rows"]), _all(rule["new"])
         words = f"where {old}" if old else "every row"
         if new and new != old:
             words = f"{words} to {new}" if rule["rows"] else f"rows with {new}"
         each.append(words + (f" (scope {' '.join(rule['scopes'])})" if rule["scopes"] else ""))
-    return ", or ".join(each)
+    return ("of what it may select, " if may.get("sees") else "") + ", or ".join(each)
 
 
 # --- columns ----------------------------------------------------------------------------------------------------------

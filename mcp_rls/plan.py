@@ -20,7 +20,7 @@ Class roles are made before all that names them, and go at the very end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -164,9 +164,16 @@ class _Difference:
                 if len(statements) > 1 or self.comment_differs(known, policy):
                     statements = (*statements, sql.comment_on_policy(policy, comment(policy.place)))
                 words = f"{policy.table}: change policy {policy.name!r}"
-                said = _said(known, policy)
+                said = self.said(known, policy)
                 made = _operation(statements, words, said, lock=EXCLUSIVE, subject=policy.object)
                 yield replace(made, table=policy.table)
+
+    def said(self, known: Policy, wanted: Policy) -> list[effects.Said]:
+        if {wanted.using, wanted.check} <= {None, "false"}:
+            return [(Effect.CLOSES, "shut, until what it calls is made anew")]
+        if (known.permissive, known.command) != (wanted.permissive, wanted.command):
+            return [(Effect.OPENS, "another kind of policy, or for another command")]
+        return told_of_policy(wanted, known.meaning, known.roles, self.desired)
 
     def comments(self) -> Iterator[Operation]:
         """Comments that were changed by hand, or follow the note of their place, on what is else the same."""
@@ -292,18 +299,17 @@ def _guard(known: Trigger | None, wanted: Trigger | None, said: list[effects.Sai
     return replace(_operation(statements, words, said, lock=EXCLUSIVE, subject=trigger.object), table=trigger.table)
 
 
-def _said(known: Policy, wanted: Policy) -> list[effects.Said]:
-    if {wanted.using, wanted.check} <= {None, "false"}:
-        return [(Effect.CLOSES, "shut, until what it calls is made anew")]
-    said = effects.of_policy(wanted.command, known.meaning, wanted.meaning)
-    before, after = set(known.roles), set(wanted.roles)
-    if (known.permissive, known.command) != (wanted.permissive, wanted.command):
-        return [(Effect.OPENS, "another kind of policy, or for another command")]
-    if before != after:
+def told_of_policy(wanted: Policy, before: str, roles: Collection[str], desired: State) -> list[effects.Said]:
+    """What changes by a policy that meant `before` and was for `roles`, in the state that it leads to."""
+    mine = desired.policies_by_table.get(wanted.table, ()) if wanted.permissive and wanted.command == "select" else ()
+    follow = [p.command for p in mine if p.permissive and p.command in ("update", "delete")]
+    scopes = effects.implied(f.meaning for f in desired.functions.values())
+    said = effects.of_policy(wanted.command, before, wanted.meaning, scopes, follow)
+    if set(roles) != set(wanted.roles):
         # a ceiling binds its roles, a permissive policy admits them
-        wider = after - before if wanted.permissive else before - after
-        effect = Effect.OPENS if wider else Effect.CLOSES
-        said = [*said, (effect, f"to {', '.join(wanted.roles)}; before: {', '.join(known.roles)}")]
+        wider = set(wanted.roles) - set(roles) if wanted.permissive else set(roles) - set(wanted.roles)
+        words = f"to {', '.join(wanted.roles)}; before: {', '.join(roles)}"
+        said = [*said, (Effect.OPENS if wider else Effect.CLOSES, words)]
     return said
 
 

@@ -77,6 +77,11 @@ def carry_out(scratch: Scratch, carried: Plan) -> None:
             scratch.run(statement)
 
 
+def told(carried: Plan) -> str:
+    """The plan's words."""
+    return "\n".join(o.words for o in carried.operations)
+
+
 def wait_until(what: Callable[[], bool]) -> None:
     """Returns when it holds, or fails after some seconds."""
     until = time.monotonic() + 10
@@ -610,6 +615,24 @@ def test_a_role_that_inherits_keeps_its_own_policy(scratch):
         assert scratch.sees(ann()) == [1, 2]
         assert scratch.sees(ann(), role="staff") == [1, 2, 3]
         assert scratch.sees(ann(client_id="stranger"), role="staff") == []
+
+
+@pytest.mark.parametrize("resolved", ["", "resolved: true\n"])
+def test_a_scope_that_implies_the_other_narrows(resolved, scratch):
+    """Whoever holds it held the other too, so the plan there opens nothing, and the plan back does."""
+    low = resolved + 'scopes: {"n:r": {text: t}, "n:w": {text: t, implies: ["n:r"]}}\ntables: {public.notes: {people: '
+    low += '[{allow: select, rows: "owner = token.person"}], clients: [{who: helper, allow: select, scope: "n:r"}]}}'
+    high = low.replace('scope: "n:r"', 'scope: "n:w"')
+    scratch.run(NOTES)
+    scratch.install(low)
+    seen = {words: scratch.sees(helper(scope=words)) for words in ("n:r", "n:w")}
+    assert seen == {"n:r": [1, 2], "n:w": [1, 2]}
+    assert "needs the scope n:w to select" in told(scratch.prepare(high).plan)
+    assert not scratch.prepare(high).plan.opens
+    scratch.install(high)
+    assert {words: scratch.sees(helper(scope=words)) for words in seen} == {"n:r": [], "n:w": [1, 2]}
+    assert "needs the scope n:r to select" in told(scratch.prepare(low).plan)
+    assert scratch.prepare(low).plan.opens
 
 
 # --- at every point in between

@@ -18,7 +18,8 @@ from mcp_rls.database.drift.finding import Finding, Kind
 from mcp_rls.database.drift.policies import Tree
 from mcp_rls.database.drift.reading import Facts, Look, Recorded, policy_name, trigger_table
 from mcp_rls.diagnostics import Diagnostic, Diagnostics
-from mcp_rls.effect import Effect, Said, limits, of_columns, of_function, of_policy, of_presence, together
+from mcp_rls.effect import Effect, Said, limits, of_columns, of_function, of_presence, together
+from mcp_rls.plan import told_of_policy
 from mcp_rls.state import Function, Grant, Noted, Policy, Privilege, State, Switches, Trigger
 
 _MADE = ("policy ", "function ", "trigger ")
@@ -112,7 +113,7 @@ def _objects(policies: PolicySet, look: Look, desired: State) -> Iterator[Findin
         thing, row = wanted.get(object_), look.manifest.get(object_)
         if object_ in moved or (thing and row and thing.source == row.source):
             continue
-        yield _object(object_, thing, row)
+        yield _object(object_, thing, row, desired)
 
 
 def _of_the_database(policies: PolicySet, look: Look, desired: State) -> set[str]:
@@ -125,12 +126,12 @@ def _of_the_database(policies: PolicySet, look: Look, desired: State) -> set[str
     return dropped | {p.object for p in desired.policies.values() if str(p.table) in new}
 
 
-def _object(object_: str, wanted: Noted | None, row: Recorded | None) -> Finding:
+def _object(object_: str, wanted: Noted | None, row: Recorded | None, desired: State) -> Finding:
     if wanted is None:
         assert row is not None, "an object is wanted or recorded"
         said, verb, at = _dropped(object_, row), "drop", row.place
     else:
-        said, verb = (_made(wanted), "make") if row is None else (_changed(wanted, row), "change")
+        said, verb = (_made(wanted), "make") if row is None else (_changed(wanted, row, desired), "change")
         at = wanted.place
     means = ", ".join(words for _, words in said)
     return Finding(Kind.PENDING, object_, f"{_APPLY} {verb} it", means=means, effect=together(said), place=at)
@@ -153,18 +154,12 @@ def _made(wanted: Noted) -> list[Said]:
     return [(Effect.CLOSES, "")]
 
 
-def _changed(wanted: Noted, row: Recorded) -> list[Said]:
+def _changed(wanted: Noted, row: Recorded, desired: State) -> list[Said]:
     if isinstance(wanted, Function):
         return of_function(row.meaning, wanted.meaning)
     if isinstance(wanted, Trigger):
         return of_columns(limits(row.meaning), limits(wanted.meaning))
-    was = Tree.of(row.tree)
-    said = of_policy(wanted.command, row.meaning, wanted.meaning)
-    if set(was.roles) != set(wanted.roles):
-        # a ceiling binds its roles, a permissive policy admits them
-        wider = set(wanted.roles) - set(was.roles) if wanted.permissive else set(was.roles) - set(wanted.roles)
-        said = [*said, (Effect.OPENS if wider else Effect.CLOSES, f"to {', '.join(wanted.roles)}")]
-    return said
+    return told_of_policy(wanted, row.meaning, Tree.of(row.tree).roles, desired)
 
 
 def _switches(look: Look, applied: State, desired: State) -> Iterator[Finding]:
