@@ -23,6 +23,9 @@ RESOLVE, ENTRIES = f"{SCHEMA}.resolve(name)", f"{SCHEMA}.entries()"  # signature
 CLAIMS = "current_setting('request.jwt.claims', true)"
 
 
+_WHILE_RESOLVED = sql.literal(f"{SCHEMA}.claims")  # a setting that only what was resolved has
+
+
 def setting(name: str) -> str:
     """SQL for what a setting holds; NULL or '' when this transaction hasn't resolved."""
     return f"current_setting({sql.literal(f'{SCHEMA}.{name}')}, true)"
@@ -73,8 +76,12 @@ class Gate:
             return case
         return f"nullif({case if direct else f'greatest({case}, {CLOSED})'}, {CLOSED})"
 
-    def held(self, rules: GateRules, name: str) -> str:
-        """SQL for that value of the token where `opened` is not NULL, else NULL."""
+    def held(self, rules: GateRules | None, name: str) -> str:
+        """SQL for that value of the token where `opened` is not NULL, else NULL; where there are no `rules` to ask
+        about, and with `resolved`, while what was resolved counts.
+        """
+        if rules is None:
+            return f"{SCHEMA}.{sql.ident(held_name(name))}({_WHILE_RESOLVED})"
         # a name has the collation "C", which a function's text would have from it, and clash with a column's own
         asked = self._setting(rules) if self.policies.resolved else _asked(rules, 'current_user collate "default"')
         return f"{SCHEMA}.{sql.ident(held_name(name))}({asked})"
@@ -86,8 +93,8 @@ class Gate:
         """
         if not self.policies.resolved:
             return condition
-        same = f"case when nullif({setting('claims')}, '') = {CLAIMS} then true end"
-        return f"{there(same, wrapped=wrapped)} and ({condition})"
+        resolved = there(f"{SCHEMA}.opened({_WHILE_RESOLVED}, false)", wrapped=wrapped)
+        return resolved if condition == "true" else f"{resolved} and ({condition})"
 
     def _setting(self, rules: GateRules) -> str:
         """The setting that holds which case of these rules is open, as a constant: NULL, where there is none to open.

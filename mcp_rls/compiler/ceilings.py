@@ -8,7 +8,7 @@ out of the planner's equivalence classes, so nothing in it can be swapped for a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
 from mcp_rls.compiler import claims, class_roles, meaning, people
@@ -49,10 +49,13 @@ def _for_all(resolved: ResolvedPolicies, table: ResolvedTable, command: Command,
     """The ceiling on all clients; where it asks nothing of the row, people's rules may give it an anchor."""
     rules, cases = _cases(resolved, table, command, resolved.policies.classes, gate)
     asks = any(part != e.TRUE for case in cases for part in case)
-    anchor = None if asks or table.self_reading else next(people.ties(table, command), None)
-    if anchor is not None and _others_admit(resolved, table, command):
-        anchor = None
-    return Ceiling(command, rules, cases, anchor=anchor)
+    return Ceiling(command, rules, cases, anchor=None if asks else _anchor(resolved, table, command))
+
+
+def _anchor(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> e.Expr | None:
+    """What people's rules give for an anchor; nothing, where a policy that isn't theirs adds rows to theirs."""
+    anchor = None if table.self_reading else next(people.ties(table, command), None)
+    return None if anchor is not None and _others_admit(resolved, table, command) else anchor
 
 
 def _others_admit(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> bool:
@@ -62,7 +65,7 @@ def _others_admit(resolved: ResolvedPolicies, table: ResolvedTable, command: Com
     if catalog is None or facts is None:
         return False
     adding = {role for p in facts.policies if p.permissive and p.applies(command) for role in p.roles}
-    bound = (acts for acts in map(catalog.acts_as, catalog.roles) if acts & set(resolved.policies.roles))
+    bound = (acts for acts in map(catalog.acts_as, catalog.roles) if acts & set(resolved.policies.acting))
     return any(acts & adding for acts in bound)
 
 
@@ -74,22 +77,44 @@ def ceilings_of(resolved: ResolvedPolicies, table: ResolvedTable, gate: Gate) ->
         return [_for_all(resolved, table, c, gate) for c in COMMANDS]
     named = [name for name in policies.classes if class_roles.touches(table, name)]
     # a command without a rule has its ceiling too: PUBLIC may hold a privilege that no class role was granted
-    return [Ceiling(c, *_cases(resolved, table, c, [name], gate), name) for name in named for c in COMMANDS]
+    limits = [Ceiling(c, *_cases(resolved, table, c, [name], gate), name) for name in named for c in COMMANDS]
+    anchors = _of_classes(resolved, table, limits)
+    return [replace(limit, anchor=anchors.get(limit.command) if limit.rules else None) for limit in limits]
 
 
-def closed(resolved: ResolvedPolicies, table: ResolvedTable, gate: Gate) -> Iterator[Policy]:
-    """For direct sessions only, in the roles where no client has a ceiling of its own; a class role has no such."""
+def _of_classes(resolved: ResolvedPolicies, table: ResolvedTable, limits: list[Ceiling]) -> dict[Command, e.Expr]:
+    """The anchors of commands by which every class is known by its role alone, while what was resolved counts.
+
+    In the shared roles one policy is for all commands, so they have one anchor, or none has.
+    """
+    policies = resolved.policies
+    asked = {
+        c.command for c in limits if c.rules and not (c.ungated and class_roles.says_it_all(policies, c.class_name))
+    }
+    found = {c: _anchor(resolved, table, c) for c in people.commands(table) if c != "insert"}
+    same = set(found.values())
+    if not policies.resolved or asked.intersection(found) or len(same) != 1:
+        return {}
+    return {command: anchor for command, anchor in found.items() if anchor is not None}
+
+
+def closed(resolved: ResolvedPolicies, table: ResolvedTable, limits: list[Ceiling], gate: Gate) -> Iterator[Policy]:
+    """For direct sessions only, in the roles where no client has a ceiling of its own; a class role has no such.
+
+    Where classes' ceilings (`limits`) have an anchor, so has this one.
+    """
     policies = resolved.policies
 
-    def shut_to(word: str, roles: Iterable[str], only: str) -> Policy:
+    def shut_to(word: str, roles: Iterable[str], using: str, check: str) -> Policy:
         name, to, at = policy_name(f"{table.table.name} {word}"), tuple(sorted(roles)), place(table.span)
-        return Policy(table.table, name, False, "all", to, only, only, place=at, meaning=meaning.NOBODY).sealed()
+        return Policy(table.table, name, False, "all", to, using, check, place=at, meaning=meaning.NOBODY).sealed()
 
     if policies.class_roles or not table.clients:
-        yield shut_to("closed", policies.roles, _case(resolved, table, {}, [], gate))
+        only, anchor = _case(resolved, table, {}, [], gate), next((c.anchor for c in limits if c.anchor), None)
+        yield shut_to("closed", policies.roles, _anchored(anchor, {}, gate) if anchor else only, only)
     shut = [role for name, role in policies.class_roles.items() if not class_roles.touches(table, name)]
     if shut:
-        yield shut_to("closed to classes", shut, "false")
+        yield shut_to("closed to classes", shut, "false", "false")
 
 
 def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, gate: Gate) -> Policy:
@@ -112,7 +137,7 @@ def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling
 def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, gate: Gate, *, new: bool) -> str:
     """The ceiling's expression over the old row, or the new one."""
     at = -1 if new else 0  # a case of one part says the same of both
-    if ceiling.anchor is not None and not new:
+    if ceiling.anchor is not None and not ceiling.class_name and not new:
         return _anchored(ceiling.anchor, ceiling.rules, gate)
     if not ceiling.class_name:
         return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate)
@@ -121,6 +146,9 @@ def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, g
     if ceiling.ungated and class_roles.says_it_all(resolved.policies, ceiling.class_name):
         condition = ceiling.cases[0][at]
         bare = (people.checked if new else people.using)(resolved, table, condition) or "false"
+        if ceiling.anchor is not None and not new:
+            anchored = _anchored(ceiling.anchor, None, gate)
+            return anchored if condition == e.TRUE else f"{anchored} and ({bare})"
         return gate.without_cases(bare, wrapped=not table.self_reading)
     return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate, direct=False)
 
@@ -230,8 +258,11 @@ def _case(
     return "\n    ".join([f"case {f'(select {call})' if wrapped else call}", *arms, "else false", "end"])
 
 
-def _anchored(anchor: e.Expr, rules: GateRules, gate: Gate) -> str:
-    """The ceiling's expression: the equality with the token's value, which is NULL where no case is open."""
+def _anchored(anchor: e.Expr, rules: GateRules | None, gate: Gate) -> str:
+    """The ceiling's expression: the equality with the token's value, which is NULL where no case is open.
+
+    `rules` None: there is no case to be open.
+    """
 
     def spell(node: e.Token | e.SetValues) -> str:
         return f"(select {gate.held(rules, claims.setting_name(node.name))})"

@@ -42,7 +42,7 @@ def lower(resolved: ResolvedPolicies, actual: State, gate: Gate | None = None) -
         limits = ceilings.ceilings_of(resolved, table, gate)
         entries = max([entries, *(len(found) for c in limits for found in c.rules.values())])
         made += [ceilings.policy_of(resolved, table, c, gate) for c in limits]
-        made += ceilings.closed(resolved, table, gate)
+        made += ceilings.closed(resolved, table, limits, gate)
         triggers += guard.guards(resolved, table)
         if table.people is not None:
             made += _people(resolved, table, limits)

@@ -37,6 +37,11 @@ def policies_of(
             yield Policy(table.table, name, True, command, roles, shown, check, place=at, meaning=said).sealed()
 
 
+def commands(table: ResolvedTable) -> list[Command]:
+    """The commands that some people rule allows."""
+    return [command for command in COMMANDS if _rules(table, command)]
+
+
 def _rules(table: ResolvedTable, command: Command) -> list[ResolvedRule]:
     return [r for r in table.people or () if command in r.commands]
 
