@@ -24,8 +24,8 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from mcp_rls import altered, sql
 from mcp_rls import effect as effects
-from mcp_rls import sql
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler import guard
 from mcp_rls.compiler.ledger import CHANGE, INSTALL, RECORD, UNINSTALL
@@ -116,7 +116,7 @@ class _Difference:
                 else:
                     lost = tuple(role for role in known.execute if role not in wanted.execute)
                     statements = (*statements, *([sql.revoke_execute(wanted, lost)] if lost else []))
-                    said = effects.of_function(known.meaning, wanted.meaning)
+                    said = altered.of_other(known, wanted) or effects.of_function(known.meaning, wanted.meaning)
                     yield _operation(statements, f"replace {wanted.object}", said, subject=wanted.object)
 
     def gone_functions(self) -> Iterator[Operation]:
@@ -164,7 +164,7 @@ class _Difference:
                 if len(statements) > 1 or self.comment_differs(known, policy):
                     statements = (*statements, sql.comment_on_policy(policy, comment(policy.place)))
                 words = f"{policy.table}: change policy {policy.name!r}"
-                said = self.said(known, policy)
+                said = altered.of_policy(known, policy) or self.said(known, policy)
                 made = _operation(statements, words, said, lock=EXCLUSIVE, subject=policy.object)
                 yield replace(made, table=policy.table)
 

@@ -38,6 +38,14 @@ def digest(*parts: object) -> str:
 
 
 @dataclass(frozen=True)
+class Altered:
+    """What is known of an object that PostgreSQL doesn't hold as it was recorded: somebody changed it."""
+
+    source: str  # of what was recorded
+    kept: frozenset[str] = frozenset()  # of a policy's 'using' and 'check' what is held as it was
+
+
+@dataclass(frozen=True)
 class Function:
     """A function in the schema mcp_rls. `definition` is the whole CREATE OR REPLACE FUNCTION statement."""
 
@@ -49,6 +57,7 @@ class Function:
     source: str = ""
     place: str = ""
     meaning: str = ""  # what it says, as JSON: see compiler/meaning.py; '' where that isn't known
+    altered: Altered | None = field(default=None, compare=False)
 
     @property
     def signature(self) -> str:
@@ -73,6 +82,7 @@ class Policy:
     source: str = ""
     place: str = ""
     meaning: str = ""  # what it says, as JSON: see compiler/meaning.py; '' where that isn't known
+    altered: Altered | None = field(default=None, compare=False)
 
     @property
     def object(self) -> str:
@@ -100,6 +110,7 @@ class Trigger:
     source: str = ""
     place: str = ""
     meaning: str = ""  # what it says, as JSON: see compiler/guard.py; '' where that isn't known
+    altered: Altered | None = field(default=None, compare=False)
 
     @property
     def object(self) -> str:

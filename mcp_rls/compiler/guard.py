@@ -25,8 +25,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mcp_rls import altered, sql
 from mcp_rls import effect as effects
-from mcp_rls import sql
 from mcp_rls.catalog import Table, TableName
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.model import Columns, PolicySet
@@ -138,7 +138,8 @@ def told(known: Trigger | None, table: TableName, actual: State, desired: State)
     if known is not None and not known.enabled:
         return [(effects.Effect.CLOSES, "it was disabled")]
     if known is not None and not known.meaning:
-        return effects.UNKNOWN
+        wanted = desired.triggers.get((table, known.name))
+        return (altered.of_other(known, wanted) if wanted else None) or effects.UNKNOWN
     return effects.of_columns(_may_set(actual, table), _may_set(desired, table))
 
 

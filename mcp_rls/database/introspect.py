@@ -17,7 +17,7 @@ from mcp_rls.compiler.helpers import json_text
 from mcp_rls.database.comments import changed_comments
 from mcp_rls.database.roles import HELD, ROLES, class_roles_noted, role
 from mcp_rls.database.triggers import OUR_TRIGGERS, our_trigger
-from mcp_rls.state import LEFT, PREFIX, SCHEMA, Grant, Policy, Privilege, State, Switches, Trigger
+from mcp_rls.state import LEFT, PREFIX, SCHEMA, Altered, Grant, Policy, Privilege, State, Switches, Trigger
 from mcp_rls.state import Function as OurFunction
 
 Row = Mapping[str, Any]
@@ -142,6 +142,7 @@ where c.relkind = 'S' and x.privilege_type = 'USAGE' and {_USER_SCHEMA}
 _KEPT = ("policy ", "function ", "trigger ", "privilege ", "class role ", "grant ")  # what the manifest keeps for plans
 _KINDS = {"r": "table", "p": "partitioned", "v": "view", "m": "materialized view", "f": "foreign table"}
 _COMMANDS = {"*": "all", "r": "select", "a": "insert", "w": "update", "d": "delete"}
+_PARTS = re.compile(r" using(?P<using> [0-9a-f]{32})? check(?P<check> [0-9a-f]{32})?$")  # of a policy's tree
 _ACTIONS = {"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
 
 
@@ -336,7 +337,15 @@ def _as_noted(thing: Ours, row: Row | None, now: Row | None) -> Ours:
     intact = now is not None and (row["tree"] == now["tree"] or row["printed"] == now["digest"])
     facts = row["facts"] if intact else None
     meaning = json_text(facts) if facts else ""
-    return replace(thing, source=row["source"] if intact else "", place=row["place"], meaning=meaning)
+    altered = Altered(row["source"], _kept(row["tree"], now["tree"])) if now and not intact else None
+    source = row["source"] if intact else ""
+    return replace(thing, source=source, place=row["place"], meaning=meaning, altered=altered)
+
+
+def _kept(was: str, now: str) -> frozenset[str]:
+    """The parts of a policy that are held as they were."""
+    before, after = _PARTS.search(was), _PARTS.search(now)
+    return frozenset(part for part in _PARTS.groupindex if before and after and before[part] == after[part])
 
 
 def _of(tables: frozenset[TableName] | None) -> str:
