@@ -185,7 +185,7 @@ def _outcome(prepared: Prepared, description: str) -> str:
     number, found = len(prepared.plan.operations), len(prepared.plan.by_hand)
     noted = f"; took note of {found} found changed by hand" if found else ""
     if not number:
-        return f"nothing pending in {description}{noted}"
+        return f"{'nothing of the file was' if found else 'nothing'} pending in {description}{noted}"
     return f"applied {report.counted(number, 'change')} to {description}{noted}"
 
 

@@ -466,9 +466,10 @@ def test_a_policy_that_the_file_is_refused_for_has_one_remedy(applied):
     assert [beside_rules.object, beside_policies.object] == ["policy app.notes extra", "policy app.tasks extra"]
     hint = "drop that policy, or keep the app's own with `people: existing`"
     assert beside_rules.remedy == f"`mcp-rls apply` refuses the file in this database: {hint}"
-    assert "takes note" in beside_policies.remedy
+    assert beside_policies.remedy.endswith("takes note of it; if not, drop it: `drop policy extra on app.tasks`")
     (why,) = look(applied).of(Kind.UNKNOWN)
-    assert re.match(r"policy app.notes extra: error\[people-wider\].*refuses", why.words)
+    assert re.fullmatch(r"policy app.notes extra: error\[people-wider\] .* \(policies\.yaml:\d+\)", why.words)
+    assert [hint in f.words for f in look(applied).findings] == [True, False, False]
     assert not look(applied).of(Kind.PENDING)
     applied.run("drop policy extra on app.notes")
     assert [f.object for f in look(applied).findings] == ["policy app.tasks extra"]

@@ -300,7 +300,9 @@ def test_changes_say_line_by_line_what_they_mean():
         "changes", "github", Changes(plan, "PostgreSQL 18")
     )
     idle = Changes(replace(plan, operations=()), "PostgreSQL 18")
-    assert "nothing pending in PostgreSQL 18; 1 found changed by hand" in written("changes", "text", idle)
+    assert "→ nothing of the file is pending in PostgreSQL 18; 1 found changed by hand" in written(
+        "changes", "text", idle
+    )
 
 
 def test_what_databases_share_is_told_once():

@@ -75,7 +75,6 @@ def _findings(conn: Connection, file: PolicySet) -> Iterator[Finding]:
     drifted = {f.object for f in found if f.kind is Kind.DRIFT}
     asked = list(pending.told(file, read_catalog(conn, texts=False), look, drifted))
     yield from pending.remedied(found, asked)
-    yield from asked
 
 
 def _drifted(conn: Connection, look: Look, names: Renames) -> Iterator[Finding]:

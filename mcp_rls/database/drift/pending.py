@@ -51,11 +51,16 @@ def _refused(error: Diagnostic, drifted: set[str]) -> Finding:
 
 
 def remedied(found: Iterable[Finding], asked: Iterable[Finding]) -> Iterator[Finding]:
-    """What drifted; of what the file is refused for `apply` can't take note, so the way out stands in place of that."""
-    refusals = {f.object: f.remedy for f in asked if f.kind is Kind.UNKNOWN}
+    """Both; `apply` can't take note of what the file is refused for: the way out stands in place of that, and once."""
+    ways_out = {f.object: f.remedy for f in asked if f.kind is Kind.UNKNOWN}
+    told: set[tuple[str, str]] = set()
     for f in found:
-        refused = f.stays and f.object in refusals
-        yield replace(f, remedy=f"{_REFUSED}: {refusals[f.object]}") if refused else f
+        way = (f.object, ways_out.get(f.object, ""))
+        refused = f.stays and f.object in ways_out
+        yield replace(f, remedy=_REFUSED if way in told else f"{_REFUSED}: {way[1]}") if refused else f
+        told |= {way} if refused else set()
+    for f in asked:
+        yield replace(f, means="", remedy="") if (f.object, f.remedy) in told else f
 
 
 # --- what was applied, as a state -------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from mcp_rls import sql
+from mcp_rls.catalog import TableName
 from mcp_rls.database.drift.finding import PUTS_BACK, TAKES_NOTE, Finding, Kind
 from mcp_rls.database.drift.policies import Change, Tree
 from mcp_rls.database.drift.reading import Name, Printed, Text, Texts, Unreadable
@@ -87,8 +89,15 @@ def _added(change: Change, now: Tree | None, text: Text | None) -> Finding:
     else:
         effect, means = Effect.CLOSES, f"{', '.join(now.roles)} may {_do(now)} fewer rows"
     said = ", ".join(["new", _shape(now), *_expressions(text)])
-    remedy = "`mcp-rls apply` drops it" if change.name.ours else TAKES_NOTE
+    remedy = (
+        "`mcp-rls apply` drops it" if change.name.ours else f"{TAKES_NOTE}; if not, drop it: `{_drop(change.name)}`"
+    )
     return Finding(Kind.DRIFT, change.name.object, said, "", means, remedy, effect)
+
+
+def _drop(name: Name) -> str:
+    schema, _, table = name.table.partition(".")
+    return f"drop policy {sql.ident(name.name)} on {sql.table(TableName(schema, table))}"
 
 
 def _altered(change: Change, was: Tree, now: Tree, text: Text | None) -> Finding:

@@ -45,9 +45,11 @@ def _line(operation: Operation) -> Text:
 
 def _summary(changes: Changes) -> Text:
     operations, found = changes.operations, len(changes.plan.by_hand)
+    if not operations and found:
+        stays = f"{found} found changed by hand: undo what isn't meant, `apply` only takes note of it"
+        return Text.assemble(("→ ", "bold"), f"nothing of the file is pending in {shown(changes.database)}; {stays}")
     if not operations:
-        noted = f"; {found} found changed by hand, and `apply` only takes note of that" if found else ""
-        return Text.assemble(("✓ ", "bold green"), f"nothing pending in {shown(changes.database)}{noted}")
+        return Text.assemble(("✓ ", "bold green"), f"nothing pending in {shown(changes.database)}")
     kinds = [(effect, sum(o.effect is effect for o in operations)) for effect in (Effect.OPENS, Effect.CLOSES)]
     said = ", ".join(f"{number} {effect.value.upper()}" for effect, number in kinds if number)
     counts = counted(len(operations), "change") + (f" ({said})" if said else "")
