@@ -22,6 +22,7 @@ class Operation:
     subject: str = ""
     table: TableName | None = None  # that it changes
     is_headline: bool = False  # what the whole change comes to for every session: read first, whenever it is done
+    is_rewrite: bool = False  # other text that says the same
 
 
 @dataclass(frozen=True)

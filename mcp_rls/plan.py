@@ -279,7 +279,8 @@ def _operation(
 ) -> Operation:
     """An operation with what it changes told line by line."""
     lines = [words, *(f"  {' '.join(line.splitlines())}" for _, line in said)]
-    return Operation(statements, "\n".join(lines), effects.together(said), lock, subject)
+    rewrite = said == effects.THE_SAME
+    return Operation(statements, "\n".join(lines), effects.together(said), lock, subject, is_rewrite=rewrite)
 
 
 def _presence(function: Function, statements: tuple[str, ...], *, there: bool) -> Operation:

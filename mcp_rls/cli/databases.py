@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mcp_rls.compiler.model import PolicySet
     from mcp_rls.compiler.resolve import ResolvedPolicies
     from mcp_rls.database.apply import Prepared
-    from mcp_rls.operation import Operation
+    from mcp_rls.operation import Operation, Plan
 
 _ELSE_SCRATCH = f"Else {DATABASE_VARIABLE}, else a scratch one with the tables of schema.sql beside FILE."
 _INDEXES = "Then the indexes that the file's rules look up by: one at a time, concurrently, outside the transaction."
@@ -153,7 +153,7 @@ def _carry_out(place: Place, policies: PolicySet, prepared: Prepared, per_table:
     elif per_table:
         apply_by_table(place.connection, policies, progress=progress, **locks)
     else:
-        apply_plan(place.connection, policies, prepared.plan, progress=_done, **locks)
+        apply_plan(place.connection, policies, prepared.plan, progress=_progress_of(prepared.plan), **locks)
 
 
 def _make_indexes(place: Place, resolved: ResolvedPolicies) -> list[str]:
@@ -166,8 +166,15 @@ def _make_indexes(place: Place, resolved: ResolvedPolicies) -> list[str]:
     return [report.shown(f"index on {one.index}: {one.why}") for one in failed]
 
 
-def _done(operation: Operation) -> None:
-    progress(_said(operation))
+def _progress_of(plan_: Plan) -> Callable[[Operation], None]:
+    """Tells each operation when it is done; what a plan tells in one line, when the last of it is."""
+    told = report.folded(plan_.operations)
+
+    def done(operation: Operation) -> None:
+        if operation in told:
+            progress(_said(told[operation]))
+
+    return done
 
 
 def _said(operation: Operation) -> str:

@@ -9,7 +9,7 @@ much of what could go wrong it notices, `probes/` side channels and ways round. 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Subject = Literal[
     "findings", "changes", "drift", "fleet", "results", "coverage", "probes", "matrix", "hostile", "mutants"
 ]
+_NAMED = 5  # tables in a line about several
 PLAIN_WIDTH = 100  # columns where nobody says how wide the reader is
 _LARGEST_SOURCE = 1_000_000  # bytes of a file that are read again to show a line of it
 
@@ -261,6 +262,25 @@ def counted(number: int, word: str, plural: str = "") -> str:
 def lines(words: str) -> list[str]:
     """What an operation's words tell, line by line, made visible; blanks and breaks in an author's SQL don't count."""
     return [shown(" ".join(line.split())) for line in words.splitlines()]
+
+
+def folded(operations: Iterable[Operation]) -> dict[Operation, Operation]:
+    """What to tell for which operation, the last of those that it tells of: rewrites of a kind of object are one."""
+    alike: dict[str | int, list[Operation]] = {}
+    for operation in operations:
+        kind = operation.subject.partition(" ")[0]
+        alike.setdefault(kind if operation.is_rewrite else id(operation), []).append(operation)
+    return {some[-1]: some[0] if len(some) == 1 else _rewritten(some) for some in alike.values()}
+
+
+def _rewritten(some: list[Operation]) -> Operation:
+    """Several objects of one kind, of which each says the same as before."""
+    kind = some[0].subject.partition(" ")[0]
+    number = counted(len(some), kind, "policies" if kind == "policy" else "")
+    tables = sorted({str(o.table) for o in some if o.table})
+    more = f" and {len(tables) - _NAMED} more" if len(tables) > _NAMED else ""
+    where = f": {', '.join(tables[:_NAMED])}{more}" if tables else ""
+    return replace(some[0], words=f"{number} are written anew and say the same{where}")
 
 
 def by_hand(plan: Plan) -> tuple[Operation, ...]:

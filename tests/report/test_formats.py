@@ -305,6 +305,32 @@ def test_changes_say_line_by_line_what_they_mean():
     )
 
 
+def test_what_only_is_written_anew_is_one_line():
+    """For each kind of object; not with its statements, nor in JSON, and what changes is told by itself."""
+    operations = tuple(
+        Operation(
+            (f"alter {n};",),
+            f"change {n}\n  the same",
+            Effect.NEITHER,
+            lock,
+            f"{kind} {n}",
+            TICKETS if lock else None,
+            is_rewrite=n != "d",
+        )
+        for kind, n, lock in (("policy", "a", "L"), ("function", "b", ""), ("policy", "c", "L"), ("policy", "d", "L"))
+    )
+    whole = Changes(Plan(operations, "a", "b"), "PostgreSQL 18")
+    lines = [line.strip() for line in written("changes", "text", whole).splitlines()]
+    assert lines == [
+        "2 policies are written anew and say the same: public.tickets  (L)",
+        "change b", "the same", "change d  (L)", "the same",
+        "→ 4 changes pending in PostgreSQL 18",
+    ]  # fmt: skip
+    assert written("changes", "github", whole).count("::notice") == 3
+    assert written("changes", "text", replace(whole, with_sql=True)).count("the same") == 4
+    assert len(json.loads(written("changes", "json", whole))["operations"]) == 4
+
+
 def test_what_databases_share_is_told_once():
     """With their names; the table has a line for each, and what to do next is said of those that aren't done."""
     text = written("fleet", "text", fleet())

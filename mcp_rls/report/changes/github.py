@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TextIO
 
 from mcp_rls.effect import Effect
 from mcp_rls.operation import Operation
-from mcp_rls.report import Changes, annotation
+from mcp_rls.report import Changes, annotation, folded
 
 
 def write(changes: Changes, out: TextIO) -> None:
-    """One workflow command for each operation, and for each thing that was found changed."""
+    """One workflow command for each operation, with rewrites in one, and for each thing that was found changed."""
     state = "applied" if changes.applied else "pending"
-    _annotate(changes.operations, state, out)
+    _annotate(folded(changes.operations).values(), state, out)
     _annotate(changes.plan.by_hand, "found changed by hand", out)
 
 
-def _annotate(operations: tuple[Operation, ...], state: str, out: TextIO) -> None:
+def _annotate(operations: Iterable[Operation], state: str, out: TextIO) -> None:
     for operation in operations:
         level = "warning" if operation.effect is Effect.OPENS else "notice"
         message = operation.words + (f" ({operation.lock})" if operation.lock else "")

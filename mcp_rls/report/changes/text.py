@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TextIO
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from mcp_rls.effect import Effect
 from mcp_rls.operation import Operation
-from mcp_rls.report import Changes, by_hand, console, counted, lines, shown
+from mcp_rls.report import Changes, by_hand, console, counted, folded, lines, shown
 
 _STYLES = {Effect.OPENS: "bold yellow", Effect.CLOSES: "green", Effect.NEITHER: "dim"}
 
@@ -18,7 +19,7 @@ _STYLES = {Effect.OPENS: "bold yellow", Effect.CLOSES: "green", Effect.NEITHER: 
 def write(changes: Changes, out: TextIO) -> None:
     """Each operation, its statements below when asked for, what was found changed, and a line that counts them."""
     page = console(out)
-    _show(changes.plan.told, changes, page)
+    _show(changes.plan.told if changes.with_sql else folded(changes.plan.told).values(), changes, page)
     for found in by_hand(changes.plan):
         page.print(_line(found), soft_wrap=True)
     if changes.indexes:
@@ -28,7 +29,7 @@ def write(changes: Changes, out: TextIO) -> None:
     page.print(_summary(changes), soft_wrap=True)
 
 
-def _show(operations: tuple[Operation, ...], changes: Changes, page: Console) -> None:
+def _show(operations: Iterable[Operation], changes: Changes, page: Console) -> None:
     for operation in operations:
         page.print(_line(operation), soft_wrap=True)
         if changes.with_sql:
