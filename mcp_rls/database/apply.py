@@ -14,6 +14,7 @@ from mcp_rls.compiler.ledger import LOCK_TIMEOUT, PATIENCE, SEEN_OF
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, resolve
+from mcp_rls.database import dependents
 from mcp_rls.database.drift import unnoted
 from mcp_rls.database.introspect import read_catalog, read_state
 from mcp_rls.database.reads import reads
@@ -76,6 +77,7 @@ def prepare(conn: Connection, policies: PolicySet, accept: frozenset[str] = froz
         tables = ", ".join(map(str, actual.suspended))
         raise Refused(f"{tables}: suspended; finish that migration, or run: select {SCHEMA}.resume()")
     desired = lower(resolved, actual)
+    dependents.warn(conn, actual, desired, diagnostics)
     planned = replace(plan(actual, desired), by_hand=_by_hand(conn))
     return Prepared(catalog, resolved, actual, desired, planned, diagnostics)
 

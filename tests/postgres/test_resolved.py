@@ -26,7 +26,7 @@ from mcp_rls.harness.mutation.score import Fate, mutation_score
 from mcp_rls.harness.run import run_suite
 from mcp_rls.harness.suite import load_suite
 from mcp_rls.report import Changes, write
-from mcp_rls.resources import bundled
+from mcp_rls.resources import bundled, explanation
 from tests.postgres.scratch import ANN, BOB, NOTES, Scratch, ann, document, helper, make_roles, policies, scratch_on
 from tests.postgres.scratch import HEAD as PLAIN
 from tests.postgres.test_class_roles import TEMPLATES, for_everybody
@@ -411,3 +411,30 @@ def test_what_holds_the_function_fast_is_named(scratch: Scratch) -> None:
     scratch.run("drop function public.pre_request()")
     scratch.install(plain)
     assert scratch.sees(helper()) == [1]
+
+
+def test_what_holds_the_function_fast_is_told_before(scratch: Scratch) -> None:
+    """Of the app's whatever PostgreSQL would name, and of ours nothing; the page's way out holds before and after."""
+    scratch.run(NOTES)
+    scratch.install(HEAD + RULES)
+    plain = HEAD.replace("resolved: true\n", "") + RULES
+    assert not in_use(scratch, plain)
+    scratch.run(WRAPPER + "; create view public.asked as select mcp_rls.resolve('anon')::text")
+    assert in_use(scratch, plain) == ["function public.pre_request()", "view public.asked"]
+    assert not in_use(scratch, HEAD + RULES)
+    scratch.run("drop view public.asked")
+    page = explanation("function-in-use") or ""
+    wrong, fixed = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    scratch.run("drop function public.pre_request()")
+    scratch.run(wrong)
+    assert in_use(scratch, plain) == ["function public.pre_request()"]
+    scratch.run(fixed)
+    for text in (HEAD + RULES, plain):
+        assert not in_use(scratch, text)
+        scratch.install(text)
+        assert ask(scratch, claims(helper()), acts(), "public.pre_request()") == [1]
+        assert ask(scratch, claims(ann()), acts(), "public.pre_request()") == [1, 2]
+
+
+def in_use(scratch: Scratch, text: str) -> list[str]:
+    return [d.subject for d in scratch.prepare(text).diagnostics if d.code == "function-in-use"]
