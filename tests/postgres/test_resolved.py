@@ -169,6 +169,7 @@ MORE_THAN_NAMES = (  # what people may see, what the class may: each says more w
     ("true", "not (id in hidden)"),
     ("true", "token.org is null or status = 'open'"),
     ("owner is distinct from token.person", "status = 'open'"),
+    ("owner = token.person", "token.org is null or status = 'open'"),
 )
 
 
@@ -189,6 +190,7 @@ tables:
 """)
     given, role = helper(org=1), acts("mcp_settled")
     shown = {"true": {"not (id in hidden)": [2, 3], "token.org is null or status = 'open'": [1, 3]}}
+    shown["owner = token.person"] = {"token.org is null or status = 'open'": [1]}
     for query in ("select id from notes order by id", "update notes set status = status where true returning id"):
         resolved = ask(scratch, claims(given), resolves("mcp_settled"), role, query=query)
         assert sorted(resolved) == shown.get(people, {}).get(rows, [3])
