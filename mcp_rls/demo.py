@@ -129,19 +129,19 @@ def _migrate(page: _Page, connection: Connection, url: str, project: Path, polic
     from alembic import command
     from alembic.config import Config
 
-    from mcp_rls.alembic_plugin import way_back, write_revision
+    from mcp_rls.alembic_plugin import there_and_back, write_revision
     from mcp_rls.database.apply import prepare
 
     with page.stage("migrated") as say:
         config = Config(project / "alembic.ini", cmd_opts=Namespace(x=[f"url={url}"]))
         command.upgrade(config, "head")
         prepared = prepare(connection, policies)
-        back = way_back(prepared.actual, prepared.desired)
+        up, down = there_and_back(prepared.actual, prepared.desired)
         with redirect_stdout(io.StringIO()):  # Alembic says what it writes
-            path = write_revision(project / "alembic.ini", "first policies", prepared.plan, back, database=url)
+            path = write_revision(project / "alembic.ini", "first policies", up, down, database=url)
         command.upgrade(config, "head")
         left = prepare(connection, policies).plan
-        changes = counted(len(prepared.plan.operations), "change")
+        changes = counted(len(up.operations), "change")
         say(
             f"{changes} as an Alembic revision, with the way back: migrations/versions/{path.name}",
             "alembic upgrade head, then planned again: "

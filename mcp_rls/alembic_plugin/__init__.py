@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic.util import CommandError
 
 from mcp_rls.alembic_plugin.autogenerate import with_policies
-from mcp_rls.alembic_plugin.revision import NotAtHead, sqlalchemy_url, way_back, write_revision
+from mcp_rls.alembic_plugin.revision import NotAtHead, sqlalchemy_url, there_and_back, way_back, write_revision
 from mcp_rls.alembic_plugin.suspend import Suspend
 from mcp_rls.alembic_plugin.text import body, preamble
 
@@ -16,6 +16,7 @@ __all__ = [
     "body",
     "preamble",
     "sqlalchemy_url",
+    "there_and_back",
     "way_back",
     "with_policies",
     "write_revision",

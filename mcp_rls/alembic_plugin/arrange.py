@@ -12,7 +12,7 @@ from mcp_rls import sql
 from mcp_rls.alembic_plugin.changes import in_order
 from mcp_rls.alembic_plugin.operation import Bound, Ends, PolicyChange
 from mcp_rls.alembic_plugin.rehearsal import Rehearsal, rehearse
-from mcp_rls.alembic_plugin.revision import way_back
+from mcp_rls.alembic_plugin.revision import way_back, without_leavings
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
@@ -64,7 +64,8 @@ def _change(found: Rehearsal) -> tuple[PolicyChange, PolicyChange]:
     """
     start = _without(found.closed, found.dropped)
     end = lower(found.resolved, start)
-    there, here = _made_again(_without(end, found.made), found, end), _without(found.closed, found.made)
+    start, here = (without_leavings(state, end) for state in (start, _without(found.closed, found.made)))
+    there = _made_again(_without(end, found.made), found, end)
     closed = {p.object for key, p in found.before.policies.items() if found.closed.policies[key] != p}
     closed |= {t.object for key, t in found.before.triggers.items() if key not in found.closed.triggers}
     roles = ("public", *found.resolved.policies.roles)

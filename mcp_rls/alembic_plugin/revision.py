@@ -14,14 +14,49 @@ from sqlalchemy import create_engine, pool
 
 from mcp_rls.alembic_plugin.template import require_imports
 from mcp_rls.alembic_plugin.text import body, preamble
+from mcp_rls.catalog import TableName
 from mcp_rls.compiler.lower import as_before
 from mcp_rls.operation import Plan
 from mcp_rls.plan import plan
-from mcp_rls.state import State, Switches
+from mcp_rls.state import State, Switches, same
 
 
 class NotAtHead(Exception):
     """The database isn't where the revisions end, so a plan against it would be a plan against the wrong state."""
+
+
+def there_and_back(actual: State, desired: State) -> tuple[Plan, Plan]:
+    """The plan of a revision and its way back, the same whether or not a downgrade has been in this database."""
+    start = without_leavings(actual, desired)
+    return plan(start, desired), way_back(start, desired)
+
+
+def without_leavings(actual: State, desired: State) -> State:
+    """The state without what a downgrade leaves on purpose: row security, under an `as before` policy.
+
+    A revision runs on databases that no downgrade has been in, too, so it takes neither for given on a table that
+    comes to us with it. Plans make that policy where it isn't there, or drop it where it is; row security that is on
+    stays on.
+    """
+    come = {(p.table, p.name): p for p in map(as_before, _held(desired) - _held(actual))}
+    left = {
+        key
+        for key, policy in come.items()
+        if (key in actual.policies or policy.object in actual.recorded)
+        and same(actual.policies.get(key, policy), policy)
+    }
+    tables = {table for table, _ in left}
+    return replace(
+        actual,
+        policies={key: p for key, p in actual.policies.items() if key not in left},
+        switches={t: replace(s, row_security=s.row_security and t not in tables) for t, s in actual.switches.items()},
+        recorded=actual.recorded - {come[key].object for key in left},
+    )
+
+
+def _held(state: State) -> set[TableName]:
+    """The tables with a ceiling of ours."""
+    return {p.table for p in state.policies.values() if not p.permissive}
 
 
 def way_back(actual: State, desired: State) -> Plan:

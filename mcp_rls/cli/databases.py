@@ -227,12 +227,10 @@ def revision(file: Path, message: str, target: Target, config: Path, head: str) 
         if not prepared.plan:
             click.echo(f"nothing pending in {place.description}: no revision written")
             return
-        down = alembic_plugin.way_back(prepared.actual, prepared.desired)
+        up, down = alembic_plugin.there_and_back(prepared.actual, prepared.desired)
         try:
             with redirect_stdout(sys.stderr):  # Alembic says what it writes
-                path = alembic_plugin.write_revision(
-                    config, message, prepared.plan, down, database=place.url, head=head
-                )
+                path = alembic_plugin.write_revision(config, message, up, down, database=place.url, head=head)
         except (alembic_plugin.NotAtHead, alembic_plugin.CommandError) as error:
             raise Problem(str(error)) from error
     click.echo(path)

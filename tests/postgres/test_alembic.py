@@ -21,7 +21,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 from click.testing import CliRunner
 
-from mcp_rls.alembic_plugin import NotAtHead, body, preamble, way_back, write_revision
+from mcp_rls.alembic_plugin import NotAtHead, body, preamble, there_and_back, way_back, write_revision
 from mcp_rls.cli import main
 from mcp_rls.compiler import ledger
 from mcp_rls.database.server import Server
@@ -75,6 +75,19 @@ tables:
 )
 
 
+REWRITTEN = (
+    HEAD
+    + """
+class_roles: false
+tables:
+  public.notes:
+    people: [{allow: select, rows: "owner = token.person"}]
+    clients: [{who: helper, allow: select, rows: "status = 'open'"}]
+  public.alembic_version: {}
+"""
+)
+
+
 class Revisions:
     """A copy of the shipped environment, and Alembic's commands on it."""
 
@@ -101,8 +114,8 @@ class Revisions:
     def write(self, scratch: Scratch, text: str, message: str = "rules", head: str = "head") -> Path:
         """A revision for what is pending in this database."""
         prepared = scratch.prepare(text)
-        back = way_back(prepared.actual, prepared.desired)
-        return write_revision(self.ini, message, prepared.plan, back, database=scratch.url, head=head)
+        ways = there_and_back(prepared.actual, prepared.desired)
+        return write_revision(self.ini, message, *ways, database=scratch.url, head=head)
 
 
 OPEN = "mcp_rls_open=yes"
@@ -372,6 +385,36 @@ def test_a_downgrade_keeps_other_policies(scratch, revisions):
     revisions.down(scratch.url, OPEN)
     assert scratch.run("select policyname from pg_policies where tablename = 'notes'") == [("own",)]
     assert scratch.sees(helper()) == [1, 2]
+
+
+@pytest.mark.parametrize("to", ["base", "-1"])
+@pytest.mark.parametrize("class_roles", [False, True], ids=["shared roles", "class roles"])
+@pytest.mark.parametrize("people", [True, False], ids=["rules for people", "the app's people"])
+def test_a_revision_written_again_after_a_downgrade_is_the_same(scratch, server, revisions, people, class_roles, to):
+    """To the letter, though a downgrade leaves row security and `as before`: a database that never had these gets them, too."""
+    text = REWRITTEN.replace("class_roles: false", "class_roles: true") if class_roles else REWRITTEN
+    text = text if people else re.sub("    people: .*", "    people: existing", text)
+    role = "mcp_helper" if class_roles else "authenticated"
+    sees = [1] if people else [1, 3]
+    revisions.up(scratch.url)
+    path = revisions.write(scratch, text)
+    first = path.read_text()
+    revisions.up(scratch.url)
+    reached = catalog_text(scratch), manifest(scratch)
+    revisions.down(scratch.url, OPEN, to=to)
+    assert scratch.sees(helper()) == [1, 2, 3]
+    path.unlink()
+    revisions.up(scratch.url)
+    again = revisions.write(scratch, text).read_text()
+    assert re.sub("Create Date: .*", "", again) == re.sub("Create Date: .*", "", first)
+    with scratch_on(server) as fresh:
+        fresh.run(NOTES)
+        for database in (scratch, fresh):
+            revisions.up(database.url)
+            assert (catalog_text(database), manifest(database)) == reached
+            assert database.left(text) == []
+            assert database.sees(helper(), role=role) == sees
+            assert database.sees(ann(client_id="stranger")) == []
 
 
 def test_a_downgrade_that_only_closes_needs_no_word(scratch, revisions):

@@ -186,6 +186,27 @@ def test_a_table_change_behind_a_lock_is_given_up(project, scratch):
         project.check()
 
 
+def test_a_revision_written_again_after_a_downgrade_is_the_same(project, scratch):
+    """To the letter: what a downgrade leaves isn't taken for given, of a table that policies come to."""
+    project.write(models=NOTES_MODEL + TASKS_MODEL, policies=FIRST + TASKS)
+    project.down("base", OPEN)
+    versions = project.directory / "migrations" / "versions"
+    texts = []
+    for _ in range(2):
+        for path in versions.glob("*.py"):
+            path.unlink()
+        texts.append(re.sub("(Revision ID|Create Date|^revision).*", "", project.revision(), flags=re.MULTILINE))
+        project.up()
+        assert scratch.left(FIRST + TASKS) == []
+        assert scratch.sees(READER) == [1, 3]
+        project.down("base", OPEN)
+        scratch.run(
+            'drop policy if exists "mcp_rls: notes as before" on notes; alter table notes disable row level security'
+        )
+    assert texts[0] == texts[1]
+    assert "alter table public.notes enable row level security" in texts[0]
+
+
 def test_errors_of_the_policies_are_all_told(project):
     """With file, line and column, as one refusal of Alembic's."""
     project.write(policies=FIRST.replace("status =", "statsu =").replace("scope: ", "skope: "))
