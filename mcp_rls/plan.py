@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from mcp_rls import altered, sql
+from mcp_rls import altered, replaced, sql
 from mcp_rls import effect as effects
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler import guard
@@ -145,16 +145,31 @@ class _Difference:
                 # left by a downgrade, it would add all rows to those of the rules
                 create = (sql.drop_policy_if_there(old), sql.forget((old.object,)), *create)
         else:
-            words, effect = f"{policy.table}: {_ceiling_words(policy)}", Effect.CLOSES
+            here = self.actual.policies_by_table.get(policy.table, [])
+            held = replaced.is_held(policy, here, self.turned)
+            words, effect = f"{policy.table}: {_ceiling_words(policy)}", Effect.NEITHER if held else Effect.CLOSES
         said = sql.comment_on_policy(policy, comment(policy.place))
         return Operation((*create, said), words, effect, EXCLUSIVE, policy.object, policy.table)
 
     def gone(self, *, permissive: bool) -> Iterator[Operation]:
         for key, policy in self.actual.policies.items():
             if policy.permissive is permissive and key not in self.desired.policies:
-                effect = Effect.CLOSES if permissive else Effect.OPENS
-                words = f"{policy.table}: drop policy {policy.name!r}"
+                words, effect = f"{policy.table}: drop policy {policy.name!r}", Effect.CLOSES
+                if not permissive:
+                    words, effect = self.without_ceiling(policy, words)
                 yield Operation((sql.drop_policy(policy),), words, effect, EXCLUSIVE, policy.object, policy.table)
+
+    def without_ceiling(self, policy: Policy, words: str) -> tuple[str, Effect]:
+        """What it comes to that the ceiling goes, given those that stand then."""
+        left = self.desired.policies_by_table.get(policy.table, [])
+        if replaced.is_held(policy, left, self.turned):
+            return f"{words}: another holds as much", Effect.NEITHER
+        return "\n".join([words, *(f"  {line}" for line in replaced.opened(policy, left))]), Effect.OPENS
+
+    @property
+    def turned(self) -> frozenset[str]:
+        """Roles that stand for a class at one end alone."""
+        return self.actual.class_roles ^ self.desired.class_roles
 
     def changed(self) -> Iterator[Operation]:
         for key, policy in self.desired.policies.items():

@@ -18,7 +18,7 @@ abridged diagnostics effect layout libyaml resources
 node
 document catalog
 state operation
-altered sql
+altered replaced sql
 compiler
 plan
 ways
