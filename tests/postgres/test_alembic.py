@@ -417,6 +417,39 @@ def test_a_revision_written_again_after_a_downgrade_is_the_same(scratch, server,
             assert database.sees(ann(client_id="stranger")) == []
 
 
+@pytest.mark.parametrize(
+    ("keys", "role", "denied"),
+    [
+        ("", "authenticated", []),
+        ("class_roles: true\n", "mcp_helper", "42501 permission denied for table notes"),
+    ],
+    ids=["shared roles", "class roles"],
+)
+def test_a_table_that_is_closed_to_clients_opens_nothing(keys, role, denied, scratch, revisions):
+    """Its ceilings go while another holds as much, which nobody needs to be told; the way back says what it opens."""
+    reading = f"{HEAD}{keys}tables: {{public.notes: {{clients: read_as_person}}}}"
+    revisions.up(scratch.url)
+    revisions.write(scratch, reading)
+    revisions.up(scratch.url)
+    assert scratch.sees(helper(), role=role) == [1, 2, 3]
+    up, _, _ = (
+        revisions.write(scratch, reading.replace("read_as_person", "none")).read_text().partition("def downgrade")
+    )
+    assert up.count('drop policy "mcp_rls: notes ') == 4
+    assert ("# closes: public.notes: closed to clients" in up, "opens: " in up) == (True, False)
+    revisions.up(scratch.url)
+    assert scratch.sees(helper(), role=role) == denied
+    with pytest.raises(CommandError, match=r"drop policy 'mcp_rls: notes closed.*': helper may select every row"):
+        revisions.down(scratch.url, to="-1")
+    up, _, down = revisions.write(scratch, reading).read_text().partition("def downgrade")
+    assert "helper may select every row" in up
+    assert OPEN not in down
+    revisions.up(scratch.url)
+    assert scratch.sees(helper(), role=role) == [1, 2, 3]
+    revisions.down(scratch.url, to="-1")
+    assert scratch.sees(helper(), role=role) == denied
+
+
 def test_a_downgrade_that_only_closes_needs_no_word(scratch, revisions):
     """Back from wider to narrower, closing a table again, isn't guarded... unless PostgreSQL can't prove it."""
     revisions.up(scratch.url)

@@ -106,6 +106,13 @@ COLUMNS = (
         first=Change("alter table public.notes alter rank type text", "alter table public.notes alter rank type integer using rank::integer"),
     ),
     Migration(
+        "clients may read nothing any more",
+        file("{public.notes: {clients: read_as_person}}"),
+        file("{public.notes: {clients: none}}"),
+        {"helper": ("1 2 3 4", ""), "ann": ("1 2 3 4", "1 2 3 4")},
+        does=("create policy", "drop policy"),
+    ),
+    Migration(
         "a column is renamed under its rule",
         notes(rule("status = 'open'")),
         notes(rule("state = 'open'")),
