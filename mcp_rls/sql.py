@@ -309,7 +309,7 @@ def record(entries: Iterable[tuple[str, str, str, str]], *, abridging: bool = Fa
     """
     rows = [row(*entry) for entry in entries]
     said = json.dumps(abridged(rows) if abridging else rows, separators=(",", ":"), ensure_ascii=False)
-    return json_lines(f"select {SCHEMA}.record({dollar(said, 'json')})")
+    return json_lines(f"select {SCHEMA}.record(/* what each says, for later plans */ {dollar(said, 'json')})")
 
 
 def row(object_: str, source: str, place: str, meaning: str) -> dict[str, Any]:

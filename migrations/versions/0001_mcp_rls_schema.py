@@ -427,14 +427,15 @@ def upgrade() -> None:
     end
     $mcp_rls$;
     revoke all on function mcp_rls.suspend(regclass[]) from public;
-    perform mcp_rls.record($json$[{"object":"function mcp_rls.change(text, text[], text[])","source":"7ec1c0ed92c1cd070a389624783eb248","place":"",
-      "facts":{"value":"carries plans out"}},{"object":"function mcp_rls.claims()","source":"95941fec6f512a1de0928f987fa5d653","place":"",
-      "facts":{"value":"the claims"}},{"object":"function mcp_rls.note(text[], text[])","source":"0b046b88462526b6028a285dcfb47aa6","place":"",
-      "facts":{"value":"keeps the manifest: note"}},{"object":"function mcp_rls.printed(text[])","source":"cab811820a17edd72a34ef4175426aa4","place":"",
-      "facts":{"value":"what PostgreSQL prints"}},{"object":"function mcp_rls.record(jsonb)","source":"f2bd6efff63abf21c7f3307994223fd4","place":"",
-      "facts":{"value":"keeps the manifest: record"}},{"object":"function mcp_rls.resume(text[])","source":"e12c2cb4f8b5845c4736f7808f390427","place":"",
-      "facts":{"value":"makes the policies of suspended tables again"}},{"object":"function mcp_rls.suspend(regclass[])",
-      "source":"bf8576f1c7d3d473b50fef27139350df","place":"","facts":{"value":"closes tables and takes their policies away"}}]$json$);""")
+    perform mcp_rls.record(/* what each says, for later plans */ $json$[{"object":"function mcp_rls.change(text, text[], text[])",
+      "source":"7ec1c0ed92c1cd070a389624783eb248","place":"","facts":{"value":"carries plans out"}},{"object":"function mcp_rls.claims()",
+      "source":"95941fec6f512a1de0928f987fa5d653","place":"","facts":{"value":"the claims"}},{"object":"function mcp_rls.note(text[], text[])",
+      "source":"0b046b88462526b6028a285dcfb47aa6","place":"","facts":{"value":"keeps the manifest: note"}},{"object":"function mcp_rls.printed(text[])",
+      "source":"cab811820a17edd72a34ef4175426aa4","place":"","facts":{"value":"what PostgreSQL prints"}},{"object":"function mcp_rls.record(jsonb)",
+      "source":"f2bd6efff63abf21c7f3307994223fd4","place":"","facts":{"value":"keeps the manifest: record"}},{"object":"function mcp_rls.resume(text[])",
+      "source":"e12c2cb4f8b5845c4736f7808f390427","place":"","facts":{"value":"makes the policies of suspended tables again"}},
+      {"object":"function mcp_rls.suspend(regclass[])","source":"bf8576f1c7d3d473b50fef27139350df","place":"",
+      "facts":{"value":"closes tables and takes their policies away"}}]$json$);""")
 
 
 def downgrade() -> None:

@@ -56,6 +56,7 @@ def test_a_change_of_one_rule_is_read_in_a_minute(template: Template, server: Se
             path = revisions.write(scratch, changed, "one rule")
             written = path.read_text()
             lines = written.splitlines()
+            assert written.count("mcp_rls.record(/* what each says, for later plans */") == 2, (where, written)
             assert len(lines) <= MOST_LINES, (where, written)
             assert max(map(len, lines)) <= LONGEST, (where, written)
             revisions.up(scratch.url)
