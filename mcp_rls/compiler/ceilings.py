@@ -31,9 +31,6 @@ class Ceiling:
     can't. A sub-select costs about a fifth of a point look-up, so one asks both what the gate says and what hardening
     wants asked again (`expression.harden`); the plain equality stays in people's own policy, for an index, and to be
     asked first of each row where there is none.
-
-    `repeats`: not where SELECT's ceiling repeats it too, for PostgreSQL asks that of whatever reads a column; and what
-    reads none has no expression of its own to put in the place of ours.
     """
 
     command: Command
@@ -41,7 +38,6 @@ class Ceiling:
     cases: list[Case]
     class_name: str = ""
     anchor: e.Expr | None = None
-    repeats: bool = True
 
     @property
     def ungated(self) -> bool:
@@ -78,18 +74,12 @@ def ceilings_of(resolved: ResolvedPolicies, table: ResolvedTable, gate: Gate) ->
     if not table.clients:
         return []
     if not policies.class_roles:
-        return _once([_for_all(resolved, table, c, gate) for c in COMMANDS])
+        return [_for_all(resolved, table, c, gate) for c in COMMANDS]
     named = [name for name in policies.classes if class_roles.touches(table, name)]
     # a command without a rule has its ceiling too: PUBLIC may hold a privilege that no class role was granted
     limits = [Ceiling(c, *_cases(resolved, table, c, [name], gate), name) for name in named for c in COMMANDS]
     anchors = _of_classes(resolved, table, limits)
-    return _once([replace(c, anchor=anchors.get(c.command) if c.rules else None) for c in limits])
-
-
-def _once(limits: list[Ceiling]) -> list[Ceiling]:
-    """Each ceiling's anchor repeated where it must be."""
-    read = {c.class_name: c.anchor for c in limits if c.command == "select"}
-    return [replace(c, repeats=c.command == "select" or c.anchor != read.get(c.class_name)) for c in limits]
+    return [replace(limit, anchor=anchors.get(limit.command) if limit.rules else None) for limit in limits]
 
 
 def _of_classes(resolved: ResolvedPolicies, table: ResolvedTable, limits: list[Ceiling]) -> dict[Command, e.Expr]:
@@ -149,9 +139,8 @@ def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling
 def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, gate: Gate, *, new: bool) -> str:
     """The ceiling's expression over the old row, or the new one."""
     at = -1 if new else 0  # a case of one part says the same of both
-    anchor = ceiling.anchor if not new else None
-    if anchor is not None and not ceiling.class_name:
-        return _anchored(anchor, ceiling.rules, gate, repeats=ceiling.repeats)
+    if ceiling.anchor is not None and not ceiling.class_name and not new:
+        return _anchored(ceiling.anchor, ceiling.rules, gate)
     if not ceiling.class_name:
         return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate)
     if not ceiling.rules:
@@ -159,8 +148,8 @@ def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, g
     if ceiling.ungated and class_roles.says_it_all(resolved.policies, ceiling.class_name):
         condition = ceiling.cases[0][at]
         bare = (people.checked if new else people.using)(resolved, table, condition) or "false"
-        if anchor is not None:
-            anchored = _anchored(anchor, None, gate, repeats=ceiling.repeats)
+        if ceiling.anchor is not None and not new:
+            anchored = _anchored(ceiling.anchor, None, gate)
             return anchored if condition == e.TRUE else f"{anchored} and ({bare})"
         return gate.without_cases(bare, wrapped=not table.self_reading)
     return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate, direct=False)
@@ -271,17 +260,13 @@ def _case(
     return "\n    ".join([f"case {f'(select {call})' if wrapped else call}", *arms, "else false", "end"])
 
 
-def _anchored(anchor: e.Expr, rules: GateRules | None, gate: Gate, *, repeats: bool = True) -> str:
+def _anchored(anchor: e.Expr, rules: GateRules | None, gate: Gate) -> str:
     """The ceiling's expression: the equality with the token's value, which is NULL where no case is open.
 
-    `rules` None: there is no case to be open. Where nothing is to be repeated, that the value is there: PostgreSQL sets
-    a function up once a transaction, and SELECT's ceiling asks the same one.
+    `rules` None: there is no case to be open.
     """
 
-    def held(node: e.Token | e.SetValues) -> str:
-        return gate.held(rules, claims.setting_name(node.name))
+    def spell(node: e.Token | e.SetValues) -> str:
+        return f"(select {gate.held(rules, claims.setting_name(node.name))})"
 
-    if repeats:
-        return e.render(e.Surely(anchor), lambda node: f"(select {held(node)})")
-    token = next(node for node in anchor.walk() if isinstance(node, e.Token))
-    return there(held(token), wrapped=True)
+    return e.render(e.Surely(anchor), spell)

@@ -79,7 +79,7 @@ class _Policy:
         if not policy.permissive or table is None or table.people is None:
             return ""
         for ceiling in ceilings_of(self.original.resolved, table, Gate(self.original.policies)):
-            anchor = ceiling.anchor if ceiling.command == policy.command and ceiling.repeats else None
+            anchor = ceiling.anchor if ceiling.command == policy.command else None
             if anchor is not None and asked_of_people(table, ceiling.command)[0] == anchor:
                 return "the ceiling asks the same of every row"
         return ""
