@@ -152,6 +152,33 @@ def test_people_rules_hold_in_every_statement_way_and_version(rule, way, each_sc
         assert leaks(each_scratch, claims, role=role) == set()
 
 
+@pytest.mark.parametrize("way", ["", "resolved: true\n", "class_roles: true\n", "class_roles: true\nresolved: true\n"])
+@pytest.mark.parametrize("statement", ["delete from own", "update own set status = 'taken'"])
+def test_a_view_of_the_sessions_own_hides_its_condition_from_no_policy(statement, way, each_scratch):
+    """A write that names no column of a view meets no SELECT policy, though the view's own condition reads one."""
+    each_scratch.run(SCHEMA)
+    install_people(
+        each_scratch, ("owner = token.person",), "    clients: [{who: helper, allow: [select, update, delete]}]\n", way
+    )
+    client = "mcp_helper" if "class_roles" in way else "authenticated"
+    each_scratch.run(f"grant execute on function flip(), turn() to {client}")
+    view = "create temporary view own with (security_invoker) as select * from public.notes where owner = public.flip()"
+    count = "select owner::text, count(*) filter (where status = 'open') from notes group by 1 order by 1"
+    for (claims, role), scan, turn in itertools.product(
+        (({**ann(), "org": 0}, "authenticated"), ({**helper(), "org": 0}, client)), SCANS, TURNS
+    ):
+        state = [("attack.calls", "0"), ("attack.turn", turn), *((f"enable_{s}scan", s == scan) for s in SCANS)]
+        with each_scratch.token(claims, role) as session:
+            session.execute(view.encode())
+            session.execute(
+                ("select " + ", ".join(f"set_config('{key}', '{value}', true)" for key, value in state)).encode()
+            )
+            reached = session.execute(statement.encode()).rowcount
+            session.execute(b"reset role")
+            left = dict(session.execute(count.encode()).fetchall())
+        assert (left[BOB], reached) == (10, 10 - left.get(ANN, 0)), (scan, turn)
+
+
 @pytest.mark.parametrize("rule", ["owner = token.person", "owner = token.person or 1 = 2"])
 def test_ceilings_hold(rule, each_scratch):
     """A client whose rule says that the rows are its person's reaches no others, though the person reaches all."""
