@@ -18,6 +18,7 @@ Limit = dict[str, Any] | None  # {"columns": [...], "excluded": false}; None: an
 Said = tuple["Effect", str]
 Implied = Mapping[str, Collection[str]]  # a scope to all that it stands for, itself among it
 _NOTHING: Rule = {"scopes": [], "rows": [], "new": []}
+_ALL = ("people", "everybody")  # who isn't a class of clients
 _ITSELF: Implied = MappingProxyType({})
 
 
@@ -96,14 +97,14 @@ def _whole(rule: Rule, scopes: Implied) -> Rule:
 
 def _for_one(who: str, command: str, old: Any, new: Any) -> Iterator[Said]:
     if old is None:
-        yield Effect.OPENS, f"{who} may {command} {_described(new)}"
+        yield Effect.OPENS, f"{who} may {command} {_described(who, new)}"
     elif new is None:
         yield Effect.CLOSES, f"{who} may no longer {command}"
     else:
         yield from _changed(who, command, old, new)
         seen = list(_changed(who, "select", {"rules": old["sees"]}, {"rules": new["sees"]}))
         if seen:
-            yield together(seen), f"what {_named(who)} may {command} follows what it may select"
+            yield together(seen), f"for {_named(who)} {command} follows select"
 
 
 def _changed(who: str, command: str, before: Any, after: Any) -> Iterator[Said]:
@@ -121,7 +122,7 @@ def _changed(who: str, command: str, before: Any, after: Any) -> Iterator[Said]:
             yield from _conditions_changed(who, what, was, is_)
     else:
         effect = Effect.CLOSES if narrower else Effect.OPENS
-        yield effect, f"{who} may {command} {_described(after)}; before: {_described(before)}"
+        yield effect, f"{who} may {command} {_described(who, after)}; before: {_described(who, before)}"
 
 
 def _scopes_changed(who: str, command: str, old: Rule, new: Rule) -> Iterator[Said]:
@@ -142,16 +143,16 @@ def _conditions_changed(who: str, what: str, old: list[Condition], new: list[Con
         return
     for condition in more:
         apart = _apart(condition, old)
-        verb, rows = ("lose", apart) if apart else ("keep", f"where {_text(condition)}")
+        verb, rows = ("lose", apart) if apart else ("keep", f"only where {_text(condition)}")
         yield Effect.CLOSES, f"{_has(who, verb)} {what} {rows}"
     for condition in less:
-        rows = _apart(condition, new) or f"no longer only where {_text(condition)}"
+        rows = _apart(condition, new) or f"also where not ({_text(condition)})"
         yield Effect.OPENS, f"{_has(who, 'gain')} {what} {rows}"
 
 
 def _named(who: str) -> str:
     """People, or a class: its name alone could be any word, singular or plural."""
-    return who if who in ("people", "everybody") else f"class {who}"
+    return who if who in _ALL else f"class {who}"
 
 
 def _has(who: str, verb: str) -> str:
@@ -194,12 +195,12 @@ def _text(condition: Condition) -> str:
     return f"{operand} = {values[0]}" if len(values) == 1 else f"{operand} in ({', '.join(values)})"
 
 
-def _described(may: Any) -> str:
+def _described(who: str, may: Any) -> str:
     """The rows that these rules are for; with SELECT rules beside them, of those that these show."""
     each = []
     for rule in may["rules"]:
         old, new = _all(rule["rows"]), _all(rule["new"])
-        words = f"where {old}" if old else "every row"
+        words = f"where {old}" if old else "every row" if who in _ALL else "all that people may"
         if new and new != old:
             words = f"{words} to {new}" if rule["rows"] else f"rows with {new}"
         each.append(words + (f" (scope {' '.join(rule['scopes'])})" if rule["scopes"] else ""))
@@ -259,10 +260,11 @@ def of_function(before: str, after: str) -> list[Said]:
     if not before or not after:
         return UNKNOWN
     old, new = json.loads(before), json.loads(after)
-    if old == new:
-        return THE_SAME
     if "classes" not in old or "classes" not in new:
-        return [(Effect.OPENS, f"computed anew: {new['value']}; before: {old['value']}")]
+        if old["value"] != new["value"]:
+            return [(Effect.OPENS, f"computed anew: {new['value']}; before: {old['value']}")]
+        # what it says besides is said where that is made
+        return [(Effect.NEITHER, f"follows {new['follows']}")] if "follows" in new else THE_SAME
     return list(_of_gate(old, new)) or THE_SAME
 
 
@@ -270,7 +272,7 @@ def _of_gate(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Said]:
     if old["identity"] != new["identity"]:
         yield Effect.OPENS, "who is a person, a client or a direct session is decided anew"
     if old["consent"] != new["consent"]:
-        yield Effect.OPENS, "consent is looked up anew"
+        yield Effect.OPENS, f"consent is {_looked_up(new['consent'])}; before: {_looked_up(old['consent'])}"
     before, after = ({c["name"]: c for c in end["classes"]} for end in (old, new))
     if [c for c in before if c in after] != [c for c in after if c in before]:
         yield Effect.OPENS, "classes are matched in another order"
@@ -299,13 +301,30 @@ def _of_class(name: str, old: Any, new: Any, others: list[Any]) -> Iterator[Said
         if more:
             yield Effect.OPENS, f"class {name}: {_clients(len(more))} more"
         if left:
-            yield losing, f"class {name}: {_clients(len(left))} fewer"
+            words = ", and another class may take up what it lets go" if taken else ""
+            yield losing, f"class {name}: {_clients(len(left))} fewer{words}"
         if old["match"] != new["match"]:
-            yield Effect.OPENS, f"class {name} is recognised anew"
+            yield Effect.OPENS, f"class {name} is {_recognised(new)}; before: {_recognised(old)}"
         if old["consent"] != new["consent"]:
             needs = new["consent"]
             words = "needs consent now" if needs else "needs no consent any more"
             yield Effect.CLOSES if needs else Effect.OPENS, f"class {name} {words}"
+
+
+def _recognised(class_: dict[str, Any]) -> str:
+    """By what else than ids: what a prefix and a registry say, as `meaning.of_gate` has written it down."""
+    prefix, registry, where = class_["match"]
+    parts = [f"by the prefix {prefix}"] if prefix else []
+    if registry:
+        parts.append(f"by the registry {registry}" + (f" where {where}" if where else ""))
+    return f"recognised {' or '.join(parts)}" if parts else "recognised by ids alone"
+
+
+def _looked_up(consent: list[Any] | None) -> str:
+    if consent is None:
+        return "looked up nowhere"
+    table, *columns, where = consent
+    return f"looked up in {table} by {', '.join(filter(None, columns))}" + (f" where {where}" if where else "")
 
 
 def _clients(number: int) -> str:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 
 from mcp_rls import altered, replaced, sql
 from mcp_rls import effect as effects
@@ -133,11 +133,13 @@ class _Difference:
                 yield self.creation(policy)
 
     def creation(self, policy: Policy) -> Operation:
-        create: tuple[str, ...] = (sql.create_policy(policy),)
-        if policy.is_as_before:
-            # a downgrade leaves it in place, so a revision that is run again may meet it
-            create = (sql.create_policy_if_absent(policy),)
+        create: tuple[str, ...] = (sql.create_policy(policy), sql.comment_on_policy(policy, comment(policy.place)))
+        on = policy.table in self.actual.switches and self.actual.switches[policy.table].row_security
+        if policy.is_as_before and not on:
+            create = sql.keep_people(policy, comment(policy.place))
             words, effect = f"{policy.table}: people keep what they had, now by a policy", Effect.NEITHER
+        elif policy.is_as_before:
+            words, effect = f"{policy.table}: people may do all again that they have privileges for", Effect.OPENS
         elif policy.permissive:
             words, effect = f"{policy.table}: people may {policy.command} by rules", Effect.OPENS
             old = as_before(policy.table)
@@ -147,9 +149,10 @@ class _Difference:
         else:
             here = self.actual.policies_by_table.get(policy.table, [])
             held = replaced.is_held(policy, here, self.turned)
-            words, effect = f"{policy.table}: {_ceiling_words(policy)}", Effect.NEITHER if held else Effect.CLOSES
-        said = sql.comment_on_policy(policy, comment(policy.place))
-        return Operation((*create, said), words, effect, EXCLUSIVE, policy.object, policy.table)
+            of = f", as {', '.join(policy.roles)}" if self.desired.class_roles.issuperset(policy.roles) else ""
+            effect = Effect.NEITHER if held else Effect.CLOSES
+            words = f"{policy.table}: {_ceiling_words(policy)}{of}"
+        return Operation(create, words, effect, EXCLUSIVE, policy.object, policy.table)
 
     def gone(self, *, permissive: bool) -> Iterator[Operation]:
         for key, policy in self.actual.policies.items():
@@ -157,7 +160,9 @@ class _Difference:
                 words, effect = f"{policy.table}: drop policy {policy.name!r}", Effect.CLOSES
                 if not permissive:
                     words, effect = self.without_ceiling(policy, words)
-                yield Operation((sql.drop_policy(policy),), words, effect, EXCLUSIVE, policy.object, policy.table)
+                # where a revision runs, row security may have been on: then nothing was made to keep people
+                drop = sql.drop_policy_if_there(policy) if policy.is_as_before else sql.drop_policy(policy)
+                yield Operation((drop,), words, effect, EXCLUSIVE, policy.object, policy.table)
 
     def without_ceiling(self, policy: Policy, words: str) -> tuple[str, Effect]:
         """What it comes to that the ceiling goes, given those that stand then."""
@@ -184,7 +189,7 @@ class _Difference:
                 yield replace(made, table=policy.table)
 
     def said(self, known: Policy, wanted: Policy) -> list[effects.Said]:
-        if {wanted.using, wanted.check} <= {None, "false"}:
+        if not wanted.source and {wanted.using, wanted.check} <= {None, "false"}:
             return [(Effect.CLOSES, "shut, until what it calls is made anew")]
         if (known.permissive, known.command) != (wanted.permissive, wanted.command):
             return [(Effect.OPENS, "another kind of policy, or for another command")]
@@ -283,8 +288,10 @@ class _Difference:
             *([sql.left(left)] if left else []),
             *([sql.record(made, abridging=self.desired.has(RECORD))] if made else []),
         )
-        if statements:
-            seen = (sql.note(self.desired.schemas, self.desired.roles),) if self.desired.schemas else ()
+        seen = (sql.note(self.desired.schemas, self.desired.roles),) if self.desired.schemas else ()
+        # what is noted of tables: else it would be taken for a change by hand
+        moved = seen and any(True for _ in chain(self.switches(), self.revokes(), self.grants()))
+        if statements or moved:
             words = "note in the manifest what changed"
             yield Operation((*statements, *seen), words, Effect.NEITHER, subject=f"schema {SCHEMA}")
 
@@ -325,7 +332,7 @@ def told_of_policy(wanted: Policy, before: str, roles: Collection[str], desired:
         # a ceiling binds its roles, a permissive policy admits them
         wider = set(wanted.roles) - set(roles) if wanted.permissive else set(roles) - set(wanted.roles)
         words = f"to {', '.join(wanted.roles)}; before: {', '.join(roles)}"
-        said = [*said, (Effect.OPENS if wider else Effect.CLOSES, words)]
+        said = [*(said if said != effects.THE_SAME else ()), (Effect.OPENS if wider else Effect.CLOSES, words)]
     return said
 
 

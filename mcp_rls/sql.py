@@ -90,9 +90,17 @@ def block_if(test: str, statements: tuple[str, ...]) -> str:
     return f"do {dollar(body)}"
 
 
-def create_policy_if_absent(policy: Policy) -> str:
+def keep_people(policy: Policy, text: str) -> tuple[str, ...]:
+    """Makes the policy where row security is off, so that people keep what they had, and writes the comment on it.
+
+    A downgrade leaves it in place, so a revision that is run again may meet it. Where row security is on without it,
+    the app's own policies say what people may: it would add all rows to theirs.
+    """
     where = f"p.polrelid = {literal(table(policy.table))}::regclass and p.polname = {literal(policy.name)}"
-    return block_if(f"not exists (select from pg_policy p where {where})", (create_policy(policy),))
+    there = f"exists (select from pg_policy p where {where})"
+    off = f"not (select c.relrowsecurity from pg_class c where c.oid = {literal(table(policy.table))}::regclass)"
+    made = block_if(f"not {there} and {off}", (create_policy(policy),))
+    return made, block_if(there, (comment_on_policy(policy, text),))
 
 
 def alter_policy(policy: Policy) -> str:
@@ -271,11 +279,6 @@ def revoke_blind(name: TableName, holders: tuple[str, ...]) -> tuple[str, ...]:
         f"revoke truncate, references, trigger on table {table(name)} from {who}",
         block_if("current_setting('server_version_num')::integer >= 170000", (maintain,)),
     )
-
-
-def where_row_security_is_off(name: TableName, statements: tuple[str, ...]) -> str:
-    test = f"not (select c.relrowsecurity from pg_class c where c.oid = {literal(table(name))}::regclass)"
-    return block_if(test, statements)
 
 
 # --- functions --------------------------------------------------------------------------------------------------------

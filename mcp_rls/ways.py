@@ -139,16 +139,11 @@ def script(desired: State) -> tuple[str, ...]:
     for table, switches in desired.switches.items():
         if switches.row_security:
             statements += sql.revoke_blind(table, ("public", *sorted(holders.get(table, set()) - {"public"})))
-    as_it_was = {p.object: p for p in desired.policies.values() if p.is_as_before}
     own = frozenset(p for p in desired.privileges if p.role in desired.class_roles)
     usage = frozenset(g for g in desired.grants if g.kind == "schema")
     asking = replace(desired, privileges=desired.privileges - own, grants=desired.grants - usage)
     *steps, noted = plan(State(), asking).operations
-    for operation in steps:
-        kept = as_it_was.get(operation.subject)
-        statements += (
-            [sql.where_row_security_is_off(kept.table, operation.statements)] if kept else operation.statements
-        )
+    statements += chain.from_iterable(operation.statements for operation in steps)
     if desired.class_roles:
         # one that was there before has what its rules need, and nothing else
         statements += [sql.revoke_all(table, tuple(sorted(desired.class_roles))) for table in desired.switches]

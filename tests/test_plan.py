@@ -243,7 +243,8 @@ def test_a_plan_touches_only_what_differs(before, after, held, kept):
         (state(), state(on=False), Effect.OPENS),
         (state(privileges=frozenset({privilege()})), state(), Effect.CLOSES),
         (state(), state(privileges=frozenset({privilege()})), Effect.OPENS),
-        (state(), state(as_before(T)), Effect.NEITHER),
+        (state(), state(as_before(T)), Effect.OPENS),
+        (state(on=False), state(as_before(T), on=False), Effect.NEITHER),
         (EMPTY, state(on=False), Effect.NEITHER),
     ],
 )

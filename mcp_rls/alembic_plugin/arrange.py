@@ -12,7 +12,7 @@ from mcp_rls import sql
 from mcp_rls.alembic_plugin.changes import in_order
 from mcp_rls.alembic_plugin.operation import Bound, Ends, PolicyChange
 from mcp_rls.alembic_plugin.rehearsal import Rehearsal, rehearse
-from mcp_rls.alembic_plugin.revision import way_back, without_leavings
+from mcp_rls.alembic_plugin.revision import unsure, way_back, without_leavings
 from mcp_rls.catalog import TableName
 from mcp_rls.compiler.lower import lower
 from mcp_rls.compiler.model import PolicySet
@@ -69,7 +69,9 @@ def _change(found: Rehearsal) -> tuple[PolicyChange, PolicyChange]:
     closed = {p.object for key, p in found.before.policies.items() if found.closed.policies[key] != p}
     closed |= {t.object for key, t in found.before.triggers.items() if key not in found.closed.triggers}
     roles = ("public", *found.resolved.policies.roles)
-    up = _first([*_bare(found.made, roles), *_let_go(found.closed, found.dropped, start, end)], plan(start, end))
+    up = _first(
+        [*_bare(found.made, roles), *_let_go(found.closed, found.dropped, start, end)], plan(unsure(start, end), end)
+    )
     returning = [*_bare(found.dropped, roles), *map(_again, found.theirs)]
     down = _first([*returning, *_let_go(end, found.made, there, here)], way_back(here, there))
     as_if_open = way_back(_without(found.before, found.made), there)

@@ -28,7 +28,7 @@ class NotAtHead(Exception):
 def there_and_back(actual: State, desired: State) -> tuple[Plan, Plan]:
     """The plan of a revision and its way back, the same whether or not a downgrade has been in this database."""
     start = without_leavings(actual, desired)
-    return plan(start, desired), way_back(start, desired)
+    return plan(unsure(start, desired), desired), way_back(start, desired)
 
 
 def without_leavings(actual: State, desired: State) -> State:
@@ -39,12 +39,7 @@ def without_leavings(actual: State, desired: State) -> State:
     stays on.
     """
     come = {(p.table, p.name): p for p in map(as_before, _held(desired) - _held(actual))}
-    left = {
-        key
-        for key, policy in come.items()
-        if (key in actual.policies or policy.object in actual.recorded)
-        and same(actual.policies.get(key, policy), policy)
-    }
+    left = {key for key, policy in come.items() if key in actual.policies and same(actual.policies[key], policy)}
     tables = {table for table, _ in left}
     return replace(
         actual,
@@ -52,6 +47,16 @@ def without_leavings(actual: State, desired: State) -> State:
         switches={t: replace(s, row_security=s.row_security and t not in tables) for t, s in actual.switches.items()},
         recorded=actual.recorded - {come[key].object for key in left},
     )
+
+
+def unsure(actual: State, desired: State) -> State:
+    """The state with row security off on the tables that come to us: it may be so where a revision runs.
+
+    A plan from it switches row security on, which does nothing where it is on; a ceiling binds nobody without.
+    """
+    come = _held(desired) - _held(actual)
+    off = {t: replace(s, row_security=False) for t, s in actual.switches.items() if t in come}
+    return replace(actual, switches={**actual.switches, **off})
 
 
 def _held(state: State) -> set[TableName]:

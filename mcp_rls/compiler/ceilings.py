@@ -97,6 +97,8 @@ def _of_classes(resolved: ResolvedPolicies, table: ResolvedTable, limits: list[C
     same = set(found.values())
     if not policies.resolved or asked.intersection(found) or len(same) != 1:
         return {}
+    if any(_others_admit(resolved, table, command) for command in COMMANDS):
+        return {}
     return {command: anchor for command, anchor in found.items() if anchor is not None}
 
 

@@ -15,7 +15,7 @@ from mcp_rls.catalog import Catalog, TableName
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.carried import held_name
 from mcp_rls.compiler.claims import client_text
-from mcp_rls.compiler.meaning import of_gate, of_value
+from mcp_rls.compiler.meaning import GATE, of_gate, of_value
 from mcp_rls.compiler.model import Claim, ClientClass, PolicySet
 from mcp_rls.compiler.shapes import CLOSED, DIRECT
 from mcp_rls.state import Function
@@ -53,7 +53,7 @@ def held(decision: Decision, name: str, type_: str) -> Function:
     claim = decision.policies.claims.get(name)
     value = "v_value" if claim else f"v_{name}"
     function_name = held_name(f"claim_{name}" if claim else name)
-    meaning = of_value(f"token.{name} of who is let in")
+    meaning = of_value(f"token.{name} of who is let in", GATE)
     returned = f"case when v_case <> {CLOSED} then {value} end"
     return _deciding(decision, function_name, type_, returned, meaning, claim)
 

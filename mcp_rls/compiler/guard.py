@@ -31,7 +31,7 @@ from mcp_rls.catalog import Table, TableName
 from mcp_rls.compiler import helpers as h
 from mcp_rls.compiler.model import Columns, PolicySet
 from mcp_rls.compiler.resolve import ResolvedPolicies, ResolvedTable, place
-from mcp_rls.state import SCHEMA, Function, State, Trigger, digest, trigger_name
+from mcp_rls.state import SCHEMA, Function, State, Trigger, class_role_name, digest, trigger_name
 
 HELD, FREE = 1, 2  # what the gate calls a class that this trigger holds, and one that may update otherwise
 PEOPLE = "people"
@@ -140,16 +140,29 @@ def told(known: Trigger | None, table: TableName, actual: State, desired: State)
     if known is not None and not known.meaning:
         wanted = desired.triggers.get((table, known.name))
         return (altered.of_other(known, wanted) if wanted else None) or effects.UNKNOWN
-    return effects.of_columns(_may_set(actual, table), _may_set(desired, table))
+    before, after = _may_set(actual, table), _may_set(desired, table)
+    gone = known is not None and (table, known.name) not in desired.triggers
+    if known is not None and gone and all(p.permissive for p in desired.policies_by_table.get(table, ())):
+        after = dict.fromkeys(effects.limits(known.meaning))  # nothing of ours limits them there
+    said = effects.of_columns(before, after)
+    if said == effects.THE_SAME and (known is None or gone):
+        return [(effects.Effect.NEITHER, "nobody may set other columns by that")]
+    return said
 
 
 def _may_set(state: State, table: TableName) -> dict[str, effects.Limit]:
-    """Who may update the table, and the columns that each may set; None for any."""
+    """Who may update the table, and the columns that each may set; None for any. Class roles are held by grants."""
     updates = (p for p in state.policies.values() if p.table == table and p.command == "update")
     may: dict[str, effects.Limit] = {who: None for policy in updates for who in effects.who_may(policy.meaning)}
     for trigger in state.triggers.values():
         if trigger.table == table and trigger.enabled:
             may |= {who: limit for who, limit in effects.limits(trigger.meaning).items() if who in may}
+    roles = {who: class_role_name(who) for who in may}
+    granted = [p for p in state.privileges if p.table == table and p.privilege == "UPDATE"]
+    for who, role in roles.items():
+        columns = {p.column for p in granted if p.role == role}
+        if role in state.class_roles and columns and "" not in columns:
+            may[who] = {"columns": sorted(columns), "excluded": False}
     return may
 
 

@@ -88,14 +88,17 @@ def shown(expr: e.Expr) -> str:
 # --- functions --------------------------------------------------------------------------------------------------------
 
 
-def of_value(text: str) -> str:
-    """A function that computes one thing, said in `text`."""
-    return json_text({"value": " ".join(text.split())})
+GATE = "what mcp_rls.gate says"
+
+
+def of_value(text: str, follows: str = "") -> str:
+    """A function that computes one thing, said in `text`; what else it decides by `follows` what is told elsewhere."""
+    return json_text({"value": " ".join(text.split())} | ({"follows": follows} if follows else {}))
 
 
 def of_call(text: str) -> str:
-    """A function that sessions have to call, for what is said in `text`."""
-    return json_text({"value": text, "called": True})
+    """A function that sessions have to call, for what is said in `text`; it decides as `gate` does."""
+    return json_text({"value": text, "called": True, "follows": GATE})
 
 
 def of_gate(policies: PolicySet, where: dict[str, str]) -> str:
@@ -103,7 +106,8 @@ def of_gate(policies: PolicySet, where: dict[str, str]) -> str:
     identity, consent = policies.identity, policies.consent
     classes: list[dict[str, Any]] = []  # in order of match, which the keys of a jsonb object would lose
     for c in policies.classes.values():
-        match = [c.client_id_url_prefix, str(c.registry and (c.registry.table, c.registry.id)), where.get(c.name)]
+        registry = f"{c.registry.table} by {c.registry.id}" if c.registry else ""
+        match = [c.client_id_url_prefix, registry, where.get(c.name)]
         said = {
             "name": c.name,
             "ids": [short_digest(i) for i in c.ids],

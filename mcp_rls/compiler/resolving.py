@@ -25,7 +25,7 @@ def entries(asked: Gate) -> Function:
     lines = [f"{h.json_text(name)}:{h.json_text(found)}" for name, found in _by_class(asked).items()]
     listed = sql.literal("{" + ",\n  ".join(lines) + "}")
     body = f"\nbegin\n  return {listed}::jsonb;\nend\n"
-    meaning = of_value("what opens which case for each class")
+    meaning = of_value("what opens which case for each class", "the rules")
     return h.function("entries", "", "jsonb", body, arguments="", meaning=meaning)
 
 

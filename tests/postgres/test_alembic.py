@@ -88,6 +88,11 @@ tables:
 )
 
 
+REWRITTEN_ROWS = (
+    HEAD + "tables: {public.notes: {clients: [{who: helper, allow: select, rows: id = 1}]}, public.alembic_version: {}}"
+)
+
+
 class Revisions:
     """A copy of the shipped environment, and Alembic's commands on it."""
 
@@ -439,10 +444,12 @@ def test_a_table_that_is_closed_to_clients_opens_nothing(keys, role, denied, scr
     assert ("# closes: public.notes: closed to clients" in up, "opens: " in up) == (True, False)
     revisions.up(scratch.url)
     assert scratch.sees(helper(), role=role) == denied
-    with pytest.raises(CommandError, match=r"drop policy 'mcp_rls: notes closed.*': helper may select every row"):
+    with pytest.raises(
+        CommandError, match=r"drop policy 'mcp_rls: notes closed.*': helper may select all that people may"
+    ):
         revisions.down(scratch.url, to="-1")
     up, _, down = revisions.write(scratch, reading).read_text().partition("def downgrade")
-    assert "helper may select every row" in up
+    assert "helper may select all that people may" in up
     assert OPEN not in down
     revisions.up(scratch.url)
     assert scratch.sees(helper(), role=role) == [1, 2, 3]
@@ -460,6 +467,34 @@ def test_a_downgrade_that_only_closes_needs_no_word(scratch, revisions):
     assert "mcp_rls_open" in body(back, guarded=True)
     assert "mcp_rls_open" not in body(closed.plan, guarded=True)
     assert body(plan(closed.desired, closed.desired), guarded=True) == "pass"
+
+
+@pytest.mark.parametrize("after_a_downgrade", [False, True])
+def test_a_revision_takes_no_row_security_for_given(after_a_downgrade, scratch, server, revisions):
+    """Written where the app has switched it on, it does so itself; and where the app's policies limit people, where
+    they didn't when it was written, it gives people nothing more.
+    """
+    own = "alter table notes enable row level security; create policy own on notes using (id = 1)"
+    with scratch_on(server) as fresh:
+        fresh.run(NOTES)
+        revisions.up(scratch.url)
+        if after_a_downgrade:
+            written = revisions.write(scratch, REWRITTEN_ROWS)
+            revisions.up(scratch.url)
+            revisions.down(scratch.url, OPEN, to="-1")
+            written.unlink()
+            fresh.run(own)
+        scratch.run(own)
+        before = fresh.sees(ann())
+        revisions.write(scratch, REWRITTEN_ROWS)
+        for database in (scratch, fresh):
+            revisions.up(database.url)
+            assert database.sees(helper(client_id="stranger")) == []
+            assert database.value("select relrowsecurity from pg_class where oid = 'notes'::regclass")
+        assert scratch.sees(helper()) == [1]
+        assert (before, fresh.sees(ann())) == (([1], [1]) if after_a_downgrade else ([1, 2, 3], []))
+        revisions.down(fresh.url, OPEN, to="-1")
+        assert fresh.sees(ann()) == ([1] if after_a_downgrade else [])
 
 
 # --- the surroundings

@@ -217,7 +217,8 @@ def test_the_policy_as_before_is_kept_too(change, scratch):
     scratch.install(text)
     before = snapshot(scratch)
     scratch.run(change)
-    assert scratch.left(text) != []
+    opens = scratch.sees(ann()) != [1, 2, 3]  # before it is put back
+    assert bool(scratch.prepare(text).plan.opens) == opens
     scratch.install(text)
     assert snapshot(scratch) == before
     assert scratch.sees(ann()) == [1, 2, 3]
@@ -847,6 +848,28 @@ def test_token_roles_that_row_security_does_not_bind_are_refused(unbound, scratc
     scratch.install(text)
     assert scratch.sees(helper(), role="token_role") == [1, 3]
     assert scratch.sees(ann(), role="token_role") == [1, 2, 3]
+
+
+def test_a_way_back_to_all_rows_says_so(scratch):
+    """Where people's rules end and row security stays on, they get back what they could do before."""
+    scratch.run(NOTES)
+    prepared = scratch.prepare(FILE)
+    scratch.install(FILE)
+    back = way_back(prepared.actual, prepared.desired)
+    assert "public.notes: people may do all again that they have privileges for" in [o.words for o in back.opens]
+    carry_out(scratch, back)
+    assert scratch.sees(ann()) == [1, 2, 3]
+
+
+def test_what_a_plan_switched_is_noted_with_it(scratch):
+    """FORCE alone, without any other change, isn't taken for somebody's afterwards."""
+    scratch.run(NOTES)
+    scratch.install(EXISTING)
+    prepared = scratch.prepare(EXISTING.replace("public.notes: {", "public.notes: {force: true, "))
+    scratch.install(EXISTING.replace("public.notes: {", "public.notes: {force: true, "))
+    assert prepared.plan.operations
+    after = scratch.prepare(EXISTING.replace("public.notes: {", "public.notes: {force: true, "))
+    assert (after.plan.operations, after.plan.by_hand) == ((), ())
 
 
 def test_force_binds_an_owner(scratch):

@@ -355,3 +355,23 @@ tables:
     ] == [63] * 4
     assert scratch.ask(helper(client_id="one"), SETS) == 3
     assert str(scratch.ask(helper(client_id="two"), SETS)).startswith("42501 ")
+
+
+def test_a_guard_that_goes_with_its_table_opens(db: Scratch):
+    """Where the schema isn't covered any more, whoever was held may set any column; no rule of ours is left there."""
+    db.run("create schema other")
+    text = "mcp_rls: 1\nplatform: postgres\nschemas: [other]\nroles: [authenticated, anon]\nanonymous: [anon]\n"
+    left = text + "identity: {direct: no_client}\nclasses: {helper: {match: {ids: [helper]}}}\ntables: {}\n"
+    gone = told(db.prepare(left).plan)
+    assert (OPENS, said("helper may set any column; before: only status", verb="drop")) in gone
+    assert not any("says the same" in words for _, words in gone)
+
+
+def test_a_guard_goes_for_a_grant(db: Scratch):
+    """With class roles the columns are held by a grant: neither way does anybody may set more by the trigger."""
+    turned = "class_roles: true\n" + FILE
+    (words,) = [w for _, w in told(db.prepare(turned).plan) if "columns, helper" in w]
+    assert words == said("nobody may set other columns by that", verb="drop")
+    db.install(turned)
+    (back,) = [(e, w) for e, w in told(db.prepare(FILE).plan) if "columns, helper" in w]
+    assert back == (NEITHER, said("nobody may set other columns by that", verb="make"))

@@ -150,6 +150,24 @@ def test_a_policy_for_a_role_that_inherits_a_class_role_opens_nothing_alone(scra
         assert ask(scratch, claims(helper()), acts("heir"), query=query) == []
 
 
+def test_commands_without_a_people_rule_are_the_apps(scratch: Scratch) -> None:
+    """What an app's policy lets a role do that inherits a token's role goes by no equality of people's other rules."""
+    make_roles(scratch.connection, "sweeper")
+    scratch.run("grant authenticated to sweeper; alter role sweeper inherit")
+    scratch.run(NOTES + "alter table notes enable row level security; create index on notes (owner)")
+    scratch.run("grant delete on notes to sweeper; create policy sweep on notes for delete to sweeper using (true)")
+    head = HEAD.replace("resolved: true", "resolved: true\nclass_roles: true").replace("helper:", "swept:")
+    people = '{allow: select, rows: "owner = token.person"}'
+    scratch.install(f"{head}tables: {{public.notes: {{people: [{people}], clients: [{{who: swept, allow: select}}]}}}}")
+    query = "with gone as (delete from notes returning 1) select count(*) from gone"
+    blind = "delete from notes"
+    assert ask(scratch, claims(ann()), resolves(), acts("sweeper")) == [1, 2]
+    with scratch.connection.transaction(force_rollback=True):
+        scratch.connection.execute(f"select {claims(ann())}, {resolves()}, {acts('sweeper')}".encode())
+        assert scratch.connection.execute(blind.encode()).rowcount == 3
+    assert ask(scratch, claims(helper()), resolves(), acts("sweeper"), query=query) == [0]
+
+
 def test_a_table_that_reads_itself_takes_rows_of_who_resolved(scratch: Scratch) -> None:
     """With class roles people's policy asks for values that still count, without a sub-select in such a table."""
     scratch.run(NOTES + "create index on notes (owner)")

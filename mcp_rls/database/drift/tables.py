@@ -137,6 +137,8 @@ def _grants(look: Look, object_: str, was: Facts, now: Facts) -> Iterator[Findin
             said = f"{role} has {', '.join(seen)}"
             yield drifted(object_, Effect.OPENS, said, "not granted", f"clients may use it {_below(now)}")
     for role, privileges in _by_role(look, was["grants"].keys() - now["grants"].keys()):
+        if role == now["owner"]:
+            continue  # who owns a table needs no grant, and its grants aren't noted
         said = f"{role} lost {', '.join(privileges)}"
         yield drifted(object_, Effect.CLOSES, said, "granted", "people and clients may do less")
 

@@ -61,7 +61,8 @@ def _finding(change: Change, text: Text | None) -> Finding:
 def _renamed(change: Change) -> Finding:
     remedy, place = TAKES_NOTE, ""
     if change.recorded:
-        remedy, place = "`mcp-rls apply` makes it again under its own name", change.recorded.place
+        again = f"`mcp-rls apply` makes it again under its own name, beside this one: `{_drop(change.name)}`"
+        remedy, place = again, change.recorded.place
     elif change.name.ours:
         remedy = "`mcp-rls apply` drops it"
     means = "it does what it did"
