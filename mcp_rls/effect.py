@@ -132,7 +132,8 @@ def _scopes_changed(who: str, command: str, old: Rule, new: Rule) -> Iterator[Sa
 
 
 def _scopes(rule: Rule) -> str:
-    return f"the scope {' '.join(rule['scopes'])}" if rule["scopes"] else "no scope"
+    words = rule["scopes"]
+    return f"the scope{'s' * (len(words) > 1)} {' and '.join(words)}" if words else "no scope"
 
 
 def _conditions_changed(who: str, what: str, old: list[Condition], new: list[Condition]) -> Iterator[Said]:
@@ -146,7 +147,7 @@ def _conditions_changed(who: str, what: str, old: list[Condition], new: list[Con
         verb, rows = ("lose", apart) if apart else ("keep", f"only where {_text(condition)}")
         yield Effect.CLOSES, f"{_has(who, verb)} {what} {rows}"
     for condition in less:
-        rows = _apart(condition, new) or f"also where not ({_text(condition)})"
+        rows = _apart(condition, new) or f"also where {_within_and(_text(condition))} isn't true"
         yield Effect.OPENS, f"{_has(who, 'gain')} {what} {rows}"
 
 
@@ -169,7 +170,18 @@ def _apart(condition: Condition, others: list[Condition]) -> str:
 
 
 def _all(conditions: list[Condition]) -> str:
-    return " and ".join(map(_text, conditions))
+    texts = list(map(_text, conditions))
+    return " and ".join(map(_within_and, texts) if len(texts) > 1 else texts)
+
+
+def _within_and(text: str) -> str:
+    """The condition as it may stand beside AND: in brackets, if it has an OR outside of brackets and quotes."""
+    outside, depth, quote = "", 0, ""
+    for c in text:
+        quote = "" if c == quote else quote or (c if c in "'\"" else "")
+        depth += (c == "(") - (c == ")") if not quote else 0
+        outside += c if not depth and not quote else " "
+    return f"({text})" if " or " in outside.lower() else text
 
 
 def _within(some: list[Rule], others: list[Rule]) -> bool:
@@ -270,7 +282,7 @@ def of_function(before: str, after: str) -> list[Said]:
 
 def _of_gate(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Said]:
     if old["identity"] != new["identity"]:
-        yield Effect.OPENS, "who is a person, a client or a direct session is decided anew"
+        yield from _of_identity(old["identity"], new["identity"])
     if old["consent"] != new["consent"]:
         yield Effect.OPENS, f"consent is {_looked_up(new['consent'])}; before: {_looked_up(old['consent'])}"
     before, after = ({c["name"]: c for c in end["classes"]} for end in (old, new))
@@ -285,6 +297,14 @@ def _of_gate(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Said]:
             yield Effect.OPENS, f"{scope} now implies {' '.join(sorted(is_ - was))}"
         if was - is_:
             yield Effect.CLOSES, f"{scope} no longer implies {' '.join(sorted(was - is_))}"
+
+
+def _of_identity(old: Any, new: Any) -> Iterator[Said]:
+    if isinstance(old, str) or isinstance(new, str):  # as it was recorded before each part was
+        yield Effect.OPENS, "who is a person, a client or a direct session, and which scopes it has, is decided anew"
+    else:
+        for part in (part for part in new if old.get(part) != new[part]):
+            yield Effect.OPENS, f"{part}: {new[part] or 'none'}; before: {old.get(part) or 'none'}"
 
 
 def _of_class(name: str, old: Any, new: Any, others: list[Any]) -> Iterator[Said]:

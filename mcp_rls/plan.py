@@ -117,6 +117,9 @@ class _Difference:
                     lost = tuple(role for role in known.execute if role not in wanted.execute)
                     statements = (*statements, *([sql.revoke_execute(wanted, lost)] if lost else []))
                     said = altered.of_other(known, wanted) or effects.of_function(known.meaning, wanted.meaning)
+                    if lost:
+                        fewer = (Effect.CLOSES, f"{', '.join(lost)} may no longer call it")
+                        said = [*(said if said != effects.THE_SAME else ()), fewer]
                     yield _operation(statements, f"replace {wanted.object}", said, subject=wanted.object)
 
     def gone_functions(self) -> Iterator[Operation]:

@@ -117,13 +117,19 @@ def of_gate(policies: PolicySet, where: dict[str, str]) -> str:
         }
         classes.append(said)
     person, direct = identity.person, identity.direct
-    who = (person.path, person.type, identity.client, identity.scope, direct.kind, sorted(direct.ids))
+    who = {
+        "the person": f"{'.'.join(person.path)} as {person.type}",
+        "the client": ", ".join(map(".".join, identity.client)),
+        "scopes": ".".join(identity.scope) if identity.scope else "what was consented to",
+        "direct sessions": " ".join([str(direct.kind), *sorted(map(short_digest, direct.ids))]),
+        "nobody's roles": ", ".join(policies.anonymous),
+    }
     columns = consent and [str(consent.table), consent.person, consent.client, consent.scopes, where.get("consent")]
     return json_text(
         {
             "classes": classes,
             "scopes": {s.name: sorted(s.closure) for s in policies.scopes.values()},
-            "identity": short_digest(repr((who, policies.anonymous))),
+            "identity": who,
             "consent": columns,
         }
     )

@@ -85,7 +85,7 @@ CHANGES = [
     ('drop policy "mcp_rls: notes people select" on app.notes', "policy app.notes mcp_rls: notes people select", "gone; was: people may select.*people lose", CLOSES),
     (f'drop policy "mcp_rls: notes delete" on app.notes; create policy "mcp_rls: notes delete" on app.notes for delete to {USER} using (true)', "policy app.notes mcp_rls: notes delete", f"changed: permissive for delete, to {USER}, using .true.; was: restrictive for delete, to .*, no client may delete any row; it is another kind of policy", OPENS),
     ('alter policy "mcp_rls: notes select" on app.notes rename to "mcp_rls: zzz"', "policy app.notes mcp_rls: zzz", "renamed; was: named mcp_rls: notes select; it does what it did; `mcp-rls apply` makes it again", NEITHER),
-    ('alter policy "mcp_rls: notes select" on app.notes rename to zzz', "policy app.notes zzz", "renamed; was: named mcp_rls: notes select", NEITHER),
+    ('alter policy "mcp_rls: notes select" on app.notes rename to zzz', "policy app.notes zzz", "renamed; was: named mcp_rls: notes select.*rename it back: .alter policy zzz on app.notes rename to", NEITHER),
     ('create policy "mcp_rls: extra" on app.notes using (true)', "policy app.notes mcp_rls: extra", r"new, permissive for all to public, using \(true\); public may reach more rows.*apply` drops it", OPENS),
     # policies of others
     (f"create policy extra on app.tasks for select to {VISITOR} using (done)", "policy app.tasks extra", f"new, permissive for select to {VISITOR}, using .done.; {VISITOR} may select more rows.*if that is meant, `mcp-rls apply` takes note of it", OPENS),

@@ -61,8 +61,9 @@ def _finding(change: Change, text: Text | None) -> Finding:
 def _renamed(change: Change) -> Finding:
     remedy, place = TAKES_NOTE, ""
     if change.recorded:
-        again = f"`mcp-rls apply` makes it again under its own name, beside this one: `{_drop(change.name)}`"
-        remedy, place = again, change.recorded.place
+        remedy, place = "`mcp-rls apply` makes it again under its own name", change.recorded.place
+        if not change.name.ours:
+            remedy = f"rename it back: `{_rename(change.name, change.before)}`; {remedy}, beside this one"
     elif change.name.ours:
         remedy = "`mcp-rls apply` drops it"
     means = "it does what it did"
@@ -94,6 +95,11 @@ def _added(change: Change, now: Tree | None, text: Text | None) -> Finding:
         "`mcp-rls apply` drops it" if change.name.ours else f"{TAKES_NOTE}; if not, drop it: `{_drop(change.name)}`"
     )
     return Finding(Kind.DRIFT, change.name.object, said, "", means, remedy, effect)
+
+
+def _rename(name: Name, before: str) -> str:
+    schema, _, table = name.table.partition(".")
+    return f"alter policy {sql.ident(name.name)} on {sql.table(TableName(schema, table))} rename to {sql.ident(before)}"
 
 
 def _drop(name: Name) -> str:
