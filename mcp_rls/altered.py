@@ -6,9 +6,9 @@ kinds of policy admit more where their text does. What isn't proved counts as OP
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
-from mcp_rls.effect import Effect, Said, together
+from mcp_rls.effect import Effect, Said, of_roles, together
 from mcp_rls.state import Noted, Policy
 
 _SHOWN = 160  # characters of a text by hand
@@ -30,7 +30,7 @@ def of_policy(known: Policy, wanted: Policy) -> list[Said] | None:
     said = [(effect, head + _text(theirs, ": ", same))]
     if None in parts and Effect.OPENS not in parts:
         said.append(_UNPROVED)
-    return [*said, *_roles(known, wanted)]
+    return [*said, *of_roles(known.roles, wanted.roles, permissive=wanted.permissive)]
 
 
 def of_other(known: Noted, wanted: Noted) -> list[Said] | None:
@@ -73,15 +73,6 @@ def _effective(part: str, policy: Policy) -> str:
     """The text that PostgreSQL asks: a check that isn't there is USING; without both a policy does nothing."""
     text = policy.using if part == "using" or policy.check is None else policy.check
     return text if text is not None else "false" if policy.permissive else "true"
-
-
-def _roles(known: Policy, wanted: Policy) -> Iterator[Said]:
-    """A ceiling binds its roles, a permissive policy admits them."""
-    if set(known.roles) != set(wanted.roles):
-        larger, smaller = (known, wanted) if wanted.permissive else (wanted, known)
-        covered = "public" in larger.roles or set(smaller.roles) <= set(larger.roles)
-        effect = Effect.CLOSES if covered else Effect.OPENS
-        yield effect, f"to {', '.join(wanted.roles)}; before: {', '.join(known.roles)}"
 
 
 def _text(policy: Policy, before: str, without: Collection[str] = ()) -> str:

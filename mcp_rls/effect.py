@@ -80,6 +80,16 @@ def of_policy(
     return said or THE_SAME
 
 
+def of_roles(before: Collection[str], after: Collection[str], *, permissive: bool) -> list[Said]:
+    """What changes where a policy is for other roles: a ceiling binds its roles, a permissive policy admits them."""
+    if set(before) == set(after):
+        return []
+    larger, smaller = (before, after) if permissive else (after, before)
+    covered = "public" in larger or set(smaller) <= set(larger)
+    words = f"to {', '.join(after)}; before: {', '.join(before)}"
+    return [(Effect.CLOSES if covered else Effect.OPENS, words)]
+
+
 def _policy(meaning: str, scopes: Implied) -> dict[str, Any]:
     """What a policy's meaning says, with what is left out where it is empty, and what each rule's scopes stand for."""
     said = json.loads(meaning)

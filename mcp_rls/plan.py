@@ -192,7 +192,7 @@ class _Difference:
                 yield replace(made, table=policy.table)
 
     def said(self, known: Policy, wanted: Policy) -> list[effects.Said]:
-        if not wanted.source and {wanted.using, wanted.check} <= {None, "false"}:
+        if not wanted.source and wanted.is_shut:
             return [(Effect.CLOSES, "shut, until what it calls is made anew")]
         if (known.permissive, known.command) != (wanted.permissive, wanted.command):
             return [(Effect.OPENS, "another kind of policy, or for another command")]
@@ -293,8 +293,7 @@ class _Difference:
         )
         seen = (sql.note(self.desired.schemas, self.desired.roles),) if self.desired.schemas else ()
         # what is noted of tables: else it would be taken for a change by hand
-        moved = seen and any(True for _ in chain(self.switches(), self.revokes(), self.grants()))
-        if statements or moved:
+        if statements or (seen and any(chain(self.switches(), self.revokes(), self.grants()))):
             words = "note in the manifest what changed"
             yield Operation((*statements, *seen), words, Effect.NEITHER, subject=f"schema {SCHEMA}")
 
@@ -329,14 +328,9 @@ def told_of_policy(wanted: Policy, before: str, roles: Collection[str], desired:
     """What changes by a policy that meant `before` and was for `roles`, in the state that it leads to."""
     mine = desired.policies_by_table.get(wanted.table, ()) if wanted.permissive and wanted.command == "select" else ()
     follow = [p.command for p in mine if p.permissive and p.command in ("update", "delete")]
-    scopes = effects.implied(f.meaning for f in desired.functions.values())
-    said = effects.of_policy(wanted.command, before, wanted.meaning, scopes, follow)
-    if set(roles) != set(wanted.roles):
-        # a ceiling binds its roles, a permissive policy admits them
-        wider = set(wanted.roles) - set(roles) if wanted.permissive else set(roles) - set(wanted.roles)
-        words = f"to {', '.join(wanted.roles)}; before: {', '.join(roles)}"
-        said = [*(said if said != effects.THE_SAME else ()), (Effect.OPENS if wider else Effect.CLOSES, words)]
-    return said
+    said = effects.of_policy(wanted.command, before, wanted.meaning, desired.implied, follow)
+    others = effects.of_roles(roles, wanted.roles, permissive=wanted.permissive)
+    return [*said, *others] if not others or said != effects.THE_SAME else others
 
 
 def _ledger(state: State) -> dict[str, tuple[str, str, str]]:

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import product
 
 from mcp_rls.effect import UNKNOWN, Effect, Said, of_policy, together, who_may
-from mcp_rls.state import Policy
+from mcp_rls.state import ROW_PRIVILEGES, Policy
 
-COMMANDS = ("select", "insert", "update", "delete")
+_COMMANDS = tuple(map(str.lower, ROW_PRIVILEGES))
 
 
 def is_held(ceiling: Policy, others: Iterable[Policy], turned: Collection[str]) -> bool:
@@ -41,7 +41,7 @@ def opened(ceiling: Policy, others: Iterable[Policy]) -> list[str]:
 
 def _bounds(ceiling: Policy) -> Iterator[tuple[str, str]]:
     """The commands and roles that it binds."""
-    return product(COMMANDS if ceiling.command == "all" else (ceiling.command,), ceiling.roles)
+    return product(_COMMANDS if ceiling.command == "all" else (ceiling.command,), ceiling.roles)
 
 
 def _binds(policy: Policy, command: str, role: str) -> bool:
@@ -51,16 +51,12 @@ def _binds(policy: Policy, command: str, role: str) -> bool:
 def _holds(policy: Policy, ceiling: Policy, command: str, role: str, turned: Collection[str]) -> bool:
     if not _binds(policy, command, role):
         return False
-    if _is_shut(policy):
+    if policy.is_shut:
         return True
     # no meaning speaks of direct sessions: they pass any ceiling but those of class roles, and what is shut
-    if _is_shut(ceiling) or role in turned:
+    if ceiling.is_shut or role in turned:
         return False
     return together(_changed(command, ceiling.meaning, policy.meaning)) is not Effect.OPENS
-
-
-def _is_shut(policy: Policy) -> bool:
-    return {policy.using, policy.check} <= {None, "false"}
 
 
 def _changed(command: str, before: str, after: str) -> list[Said]:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from mcp_rls.catalog import TableName
+from mcp_rls.effect import Implied, implied
 
 SCHEMA = "mcp_rls"
 PREFIX = "mcp_rls: "  # every policy of ours; PostgreSQL's error names the RESTRICTIVE policy that refused
@@ -92,6 +93,11 @@ class Policy:
     def is_as_before(self) -> bool:
         """Whether it keeps everybody but clients as they were where row security was off; whatever its table's name."""
         return self.permissive and self.command == "all" and self.roles == ("public",)
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether nobody passes it, whoever it is."""
+        return {self.using, self.check} <= {None, "false"}
 
     def sealed(self) -> Policy:
         """The same with its `source` computed, as the compiler hands it on."""
@@ -204,6 +210,11 @@ class State:
     def policies_by_table(self) -> dict[TableName, list[Policy]]:
         """The policies of each table that has any."""
         return grouped(self.policies.values())
+
+    @cached_property
+    def implied(self) -> Implied:
+        """What each scope stands for, by the function that recognises sessions."""
+        return implied(f.meaning for f in self.functions.values())
 
     def has(self, function: Function) -> bool:
         """Whether it is there as we write it."""

@@ -21,8 +21,6 @@ from mcp_rls.state import SCHEMA
 
 RESOLVE, ENTRIES = f"{SCHEMA}.resolve(name)", f"{SCHEMA}.entries()"  # signatures
 CLAIMS = "current_setting('request.jwt.claims', true)"
-
-
 _WHILE_RESOLVED = sql.literal(f"{SCHEMA}.claims")  # a setting that only what was resolved has
 
 
@@ -81,9 +79,12 @@ class Gate:
         about, and with `resolved`, while what was resolved counts.
         """
         if rules is None:
-            return f"{SCHEMA}.{sql.ident(held_name(name))}({_WHILE_RESOLVED})"
-        # a name has the collation "C", which a function's text would have from it, and clash with a column's own
-        asked = self._setting(rules) if self.policies.resolved else _asked(rules, 'current_user collate "default"')
+            asked = _WHILE_RESOLVED
+        elif self.policies.resolved:
+            asked = self._setting(rules)
+        else:
+            # a name has the collation "C", which a function's text would have from it, and clash with a column's own
+            asked = _asked(rules, 'current_user collate "default"')
         return f"{SCHEMA}.{sql.ident(held_name(name))}({asked})"
 
     def without_cases(self, condition: str, *, wrapped: bool) -> str:

@@ -49,13 +49,10 @@ def _for_all(resolved: ResolvedPolicies, table: ResolvedTable, command: Command,
     """The ceiling on all clients; where it asks nothing of the row, people's rules may give it an anchor."""
     rules, cases = _cases(resolved, table, command, resolved.policies.classes, gate)
     asks = any(part != e.TRUE for case in cases for part in case)
-    return Ceiling(command, rules, cases, anchor=None if asks else _anchor(resolved, table, command))
-
-
-def _anchor(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> e.Expr | None:
-    """What people's rules give for an anchor; nothing, where a policy that isn't theirs adds rows to theirs."""
-    anchor = None if table.self_reading else next(people.ties(table, command), None)
-    return None if anchor is not None and _others_admit(resolved, table, command) else anchor
+    anchor = None if asks or table.self_reading else next(people.ties(table, command), None)
+    if anchor is not None and _others_admit(resolved, table, command):
+        anchor = None
+    return Ceiling(command, rules, cases, anchor=anchor)
 
 
 def _others_admit(resolved: ResolvedPolicies, table: ResolvedTable, command: Command) -> bool:
@@ -90,14 +87,13 @@ def _of_classes(resolved: ResolvedPolicies, table: ResolvedTable, limits: list[C
     anchor, or none has.
     """
     policies = resolved.policies
+    if not policies.resolved or table.self_reading or any(_others_admit(resolved, table, c) for c in COMMANDS):
+        return {}
     asked = {
         c.command for c in limits if c.rules and not (c.ungated and class_roles.says_it_all(policies, c.class_name))
     }
-    found = {c: _anchor(resolved, table, c) for c in people.commands(table) if c != "insert"}
-    same = set(found.values())
-    if not policies.resolved or asked.intersection(found) or len(same) != 1:
-        return {}
-    if any(_others_admit(resolved, table, command) for command in COMMANDS):
+    found = {c: next(people.ties(table, c), None) for c in people.commands(table) if c != "insert"}
+    if asked.intersection(found) or len(set(found.values())) != 1:
         return {}
     return {command: anchor for command, anchor in found.items() if anchor is not None}
 
@@ -141,8 +137,9 @@ def policy_of(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling
 def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, gate: Gate, *, new: bool) -> str:
     """The ceiling's expression over the old row, or the new one."""
     at = -1 if new else 0  # a case of one part says the same of both
-    if ceiling.anchor is not None and not ceiling.class_name and not new:
-        return _anchored(ceiling.anchor, ceiling.rules, gate)
+    anchor = None if new else ceiling.anchor
+    if anchor is not None and not ceiling.class_name:
+        return _anchored(anchor, ceiling.rules, gate)
     if not ceiling.class_name:
         return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate)
     if not ceiling.rules:
@@ -150,8 +147,8 @@ def _limit(resolved: ResolvedPolicies, table: ResolvedTable, ceiling: Ceiling, g
     if ceiling.ungated and class_roles.says_it_all(resolved.policies, ceiling.class_name):
         condition = ceiling.cases[0][at]
         bare = (people.checked if new else people.using)(resolved, table, condition) or "false"
-        if ceiling.anchor is not None and not new:
-            anchored = _anchored(ceiling.anchor, None, gate)
+        if anchor is not None:
+            anchored = _anchored(anchor, None, gate)
             return anchored if condition == e.TRUE else f"{anchored} and ({bare})"
         return gate.without_cases(bare, wrapped=not table.self_reading)
     return _case(resolved, table, ceiling.rules, [c[at] for c in ceiling.cases], gate, direct=False)

@@ -98,13 +98,16 @@ def _added(change: Change, now: Tree | None, text: Text | None) -> Finding:
 
 
 def _rename(name: Name, before: str) -> str:
-    schema, _, table = name.table.partition(".")
-    return f"alter policy {sql.ident(name.name)} on {sql.table(TableName(schema, table))} rename to {sql.ident(before)}"
+    return f"alter {_policy(name)} rename to {sql.ident(before)}"
 
 
 def _drop(name: Name) -> str:
+    return f"drop {_policy(name)}"
+
+
+def _policy(name: Name) -> str:
     schema, _, table = name.table.partition(".")
-    return f"drop policy {sql.ident(name.name)} on {sql.table(TableName(schema, table))}"
+    return f"policy {sql.ident(name.name)} on {sql.table(TableName(schema, table))}"
 
 
 def _altered(change: Change, was: Tree, now: Tree, text: Text | None) -> Finding:
